@@ -1,0 +1,59 @@
+# What every folder's CMakeLists.txt is written in: one library, its tests, its fuzz targets.
+
+add_library(upg_flags INTERFACE)
+target_compile_features(upg_flags INTERFACE cxx_std_20)
+target_include_directories(upg_flags INTERFACE
+  $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include> $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>
+  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+
+# Flags for our own sources only; they do not travel with the installed package.
+add_library(upg_build_flags INTERFACE)
+target_compile_options(upg_build_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
+  -Wimplicit-fallthrough -Wno-unused-parameter -fno-math-errno -ffp-contract=off)
+if(UPG_WERROR)
+  target_compile_options(upg_build_flags INTERFACE -Werror)
+endif()
+if(UPG_SANITIZE)
+  target_compile_options(upg_build_flags INTERFACE -fsanitize=address,undefined
+    -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(upg_build_flags INTERFACE -fsanitize=address,undefined)
+endif()
+if(UPG_FUZZ)
+  target_compile_options(upg_build_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+if(NOT UPG_SANITIZE)
+  target_compile_definitions(upg_build_flags INTERFACE _GLIBCXX_ASSERTIONS)
+endif()
+
+# upg_library(NAME SOURCES a.cc ... DEPS upg_base ... PRIVATE_DEPS fmt::fmt ...)
+function(upg_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC upg_flags ${ARG_DEPS}
+    PRIVATE $<BUILD_INTERFACE:upg_build_flags> ${ARG_PRIVATE_DEPS})
+  set_property(GLOBAL APPEND PROPERTY UPG_LIBRARIES ${name})
+endfunction()
+
+# upg_test(NAME SOURCES a_test.cc ... DEPS upg_base ... [LABELS slow])
+function(upg_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT UPG_TESTS)
+    return()
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE upg_build_flags ${ARG_DEPS} GTest::gtest_main GTest::gmock)
+  target_compile_definitions(${name} PRIVATE UPG_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600)
+endfunction()
+
+# upg_fuzz(NAME SOURCE x_fuzz.cc DEPS ...): a libFuzzer target, its seeds in tests/fuzz/NAME.
+function(upg_fuzz name)
+  cmake_parse_arguments(ARG "" "SOURCE" "DEPS" ${ARGN})
+  if(NOT UPG_FUZZ)
+    return()
+  endif()
+  add_executable(${name} ${ARG_SOURCE})
+  target_link_libraries(${name} PRIVATE upg_build_flags ${ARG_DEPS})
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  set_property(GLOBAL APPEND PROPERTY UPG_FUZZERS ${name})
+endfunction()
