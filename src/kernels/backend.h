@@ -1,0 +1,230 @@
+// The kernel seam: the operations a model may call, offered by each device.
+//
+// A backend owns its memory, its streams or its thread team, and its scratch. `float*` arguments
+// are addresses in the backend's own memory (allocate()); the model never reads through them. All
+// operations are queued in call order; synchronise() and download() wait for them. One thread at a
+// time. Shapes are the caller's promise, checked when the model was built; operations do not throw
+// for them. reference is the specification: every other backend agrees with it to the tolerance in
+// kernels_test.cc.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "codec/matrix.h"
+
+namespace upg::kernels {
+
+class Backend;
+
+// Memory of a backend; freed with it. Movable.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Backend* owner, void* data, size_t bytes) : owner_(owner), data_(data), bytes_(bytes) {}
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
+  ~Buffer();
+
+  float* floats() const noexcept { return static_cast<float*>(data_); }
+  std::byte* bytes() const noexcept { return static_cast<std::byte*>(data_); }
+  size_t size() const noexcept { return bytes_; }
+
+ private:
+  Backend* owner_ = nullptr;
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+// A matrix made ready for a backend: on the CPU a view of the mapped file, on a GPU a copy.
+class Weight {
+ public:
+  Weight(int64_t rows, int64_t cols) : rows_(rows), cols_(cols) {}
+  virtual ~Weight() = default;
+  int64_t rows() const noexcept { return rows_; }
+  int64_t cols() const noexcept { return cols_; }
+
+ private:
+  int64_t rows_;
+  int64_t cols_;
+};
+
+// One linear layer: matrices over the same input whose outputs lie one after the other (q, k and v
+// of a checkpoint that keeps them apart; a fused one is a single part), each with an optional bias.
+struct Linear {
+  struct Part {
+    std::shared_ptr<const Weight> weight;
+    Buffer bias;  // [weight->rows()] floats, or empty
+  };
+  std::vector<Part> parts;
+  int64_t rows = 0;  // of all parts
+  int64_t cols = 0;
+};
+
+// Input vectors made ready for products: rotated and quantised as the matrices of one Linear need
+// it. Owned by the backend, valid until its next prepare().
+class Prepared {
+ public:
+  virtual ~Prepared() = default;
+};
+
+enum class Store { kSet, kAdd };  // y = ..., y += ...
+
+// ---- attention ----------------------------------------------------------------------------------
+
+inline constexpr int kPageTokens = 32;  // tokens in a page of the KV cache
+
+enum class KvType : uint8_t { kF32, kF16, kQ8 };  // kQ8: per 32 values an f16 scale, then 32 int8
+
+// Bytes of one token's vector of one head. head_dim must be a multiple of 32 for kQ8.
+size_t kv_row_bytes(KvType type, int head_dim) noexcept;
+
+// The cache of one layer. Page p holds tokens of one sequence: [kv_heads][kPageTokens][row].
+struct KvLayer {
+  std::byte* k = nullptr;  // page p begins at k + p * kv_heads * kPageTokens * kv_row_bytes(k_type)
+  std::byte* v = nullptr;
+  KvType k_type = KvType::kF16;
+  KvType v_type = KvType::kF16;
+};
+
+// What one sequence contributes to a step: rows [first, first + tokens) of the step, at positions
+// past ... past + tokens - 1.
+struct SequenceSlice {
+  int first = 0;
+  int tokens = 0;
+  int past = 0;                    // tokens of it that are in the cache already
+  std::span<const int32_t> pages;  // page numbers, enough for past + tokens
+};
+
+// Rotary tables: angle = position * inv_freq[i], cos and sin both times `scale`.
+struct Rope {
+  std::vector<float> inv_freq;  // [rotary_dims / 2]
+  float scale = 1.0f;
+};
+
+// One step through the model: tokens of several sequences, in rows.
+struct StepBatch {
+  int tokens = 0;
+  std::span<const int32_t> ids;              // [tokens], each < vocabulary
+  std::span<const SequenceSlice> sequences;  // cover the rows in order
+  std::span<const Rope* const> ropes;        // [sequences]: longrope differs by sequence
+};
+
+struct AttentionShape {
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  int rotary_dims = 0;  // the first so many dimensions of a head turn, rotate-half layout
+  float scale = 0;      // of the scores: 1 / sqrt(head_dim)
+  int window = 0;       // a token sees the last `window` positions, itself included; 0 = all
+  int qkv_width() const noexcept { return (heads + 2 * kv_heads) * head_dim; }
+  int q_width() const noexcept { return heads * head_dim; }
+};
+
+// ---- a layer ------------------------------------------------------------------------------------
+
+struct LayerWeights {
+  Buffer attention_norm;  // [hidden]
+  Linear qkv;             // rows: q heads, k heads, v heads
+  Buffer q_norm;          // [head_dim], or empty
+  Buffer k_norm;          // [head_dim], or empty
+  Linear attention_out;
+  Buffer mlp_norm;  // [hidden]
+  Linear gate_up;   // rows: gate, then up
+  Linear down;
+};
+
+// Everything one layer does to the residual stream, for backends that do it in one launch.
+struct LayerStep {
+  const LayerWeights* weights = nullptr;
+  AttentionShape attention;
+  float norm_epsilon = 0;
+  int64_t hidden = 0;
+  int64_t intermediate = 0;
+  KvLayer cache;
+  float* x = nullptr;  // [tokens, hidden], in and out
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const noexcept = 0;  // "avx512", "reference"
+  virtual std::string describe() const = 0;            // one line for people
+  virtual int threads() const noexcept { return 1; }
+
+  // ---- memory. Throws Error(kOutOfMemory).
+  virtual Buffer allocate(size_t bytes) = 0;  // aligned to 64 bytes, contents undefined
+  virtual void release(void* data, size_t bytes) noexcept = 0;
+  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  virtual void download(void* to, const void* from, size_t bytes) = 0;
+  virtual void synchronise() = 0;
+  // The bytes behind `matrix` must outlive the weight on backends that do not copy.
+  virtual std::shared_ptr<const Weight> load(const codec::Matrix& matrix) = 0;
+
+  // ---- a step. begin_step() fixes the batch that the operations up to the next begin_step() refer
+  // to; its arrays may be gone afterwards.
+  virtual void begin_step(const StepBatch& batch) = 0;
+
+  // x[t, :] = row ids[t] of the embedding. x: [tokens, hidden]
+  virtual void embed(float* x, const Weight& embedding) = 0;
+  // y[i, :] = x[i, :] / sqrt(mean(x[i, :]^2) + epsilon) * weight. y may be x.
+  virtual void rms_norm(float* y, const float* x, const float* weight, float epsilon, int64_t rows,
+                        int64_t cols) = 0;
+  // x: [rows, linear.cols]
+  virtual const Prepared& prepare(const float* x, int64_t rows, const Linear& linear) = 0;
+  // y[i, r] (+)= sum over c of w[r, c] * x[i, c] + bias[r]. y: [rows, linear.rows]
+  virtual void matmul(float* y, const Linear& linear, const Prepared& x, int64_t rows,
+                      Store store) = 0;
+  // In place on qkv [tokens, qkv_width]: the norms of q and k heads where given (else nullptr),
+  // then the rotary turn of q and k heads.
+  virtual void rope(float* qkv, const AttentionShape& shape, const float* q_norm,
+                    const float* k_norm, float epsilon) = 0;
+  // Writes the step's keys and values into the cache, then attends, causal over the cache.
+  // qkv: [tokens, qkv_width], out: [tokens, q_width]
+  virtual void attention(float* out, const float* qkv, const AttentionShape& shape,
+                         const KvLayer& cache) = 0;
+  // y[i, j] = silu(gate_up[i, j]) * gate_up[i, n + j]. y: [rows, n], gate_up: [rows, 2 n]
+  virtual void swiglu(float* y, const float* gate_up, int64_t rows, int64_t n) = 0;
+  // y[i, :] = x[indices[i], :]
+  virtual void gather_rows(float* y, const float* x, std::span<const int32_t> indices,
+                           int64_t cols) = 0;
+
+  // ---- fused steps: false when the backend does not offer them; then the model calls the single
+  // operations (model/forward.cc), which say the same.
+  virtual bool layer_step(const LayerStep&) { return false; }
+};
+
+// ---- choosing
+// ------------------------------------------------------------------------------------
+
+enum class Activations : uint8_t { kInt8, kF32 };  // kF32: the oracle for what quantising costs
+
+struct BackendOptions {
+  std::string device = "auto";  // auto, cpu, reference
+  std::string cpu;              // instruction set by name; empty: UPG_CPU, else the best there is
+  int threads = 0;              // 0: base::default_threads()
+  Activations activations = Activations::kInt8;
+};
+
+// A row of the table in registry.cc.
+struct BackendRow {
+  std::string_view name;
+  std::string_view device;       // the --device it answers to
+  std::string_view needs;        // for people: "AVX-512 F, BW, VNNI"
+  bool (*supported)() noexcept;  // on this machine
+  std::unique_ptr<Backend> (*create)(const BackendOptions& options);
+};
+
+std::span<const BackendRow> all_backends();  // fastest first, reference last
+
+// Throws Error: kUsage for a name that does not exist, kDevice for one this machine lacks.
+std::unique_ptr<Backend> create_backend(const BackendOptions& options);
+// The row create_backend would take.
+const BackendRow& select_backend(const BackendOptions& options);
+
+}  // namespace upg::kernels

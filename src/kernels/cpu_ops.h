@@ -1,0 +1,99 @@
+// What an instruction set implements: plain functions over ranges, driven by CpuBackend's threads.
+//
+// A table an instruction set (reference/, cpu/ compiled once per set). Every function is noexcept,
+// allocates nothing and may run on several threads at once for disjoint outputs.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "codec/matrix.h"
+#include "kernels/backend.h"
+
+namespace upg::kernels {
+
+// Input vectors as the integer codecs take them: per block of 128 columns one scale,
+// q = round-half-even(x * (127 / amax)), scale = amax / 127, amax 0 gives zeros.
+struct QuantisedInput {
+  const int8_t* q;     // [rows, cols], cols a multiple of 128, 64-byte aligned
+  const float* scale;  // [rows, cols / 128]
+  const int32_t* sum;  // [rows, cols / 128]: sum of q over the block
+  int64_t rows;
+  int64_t cols;
+};
+
+struct FloatInput {
+  const float* x;  // [rows, stride]
+  int64_t rows;
+  int64_t cols;
+  int64_t stride;
+};
+
+// Where a product goes: y[i * stride + r] for input i and matrix row r.
+struct Output {
+  float* y;
+  int64_t stride;
+  Store store;
+};
+
+// The part of a matrix one call works on: rows [begin, end), begin a multiple of kRowPadding.
+struct RowRange {
+  int64_t begin;
+  int64_t end;
+};
+
+// One call of attention: some query tokens of one sequence, the heads of one kv head.
+struct AttentionTask {
+  const float* q;    // first query token's first head of the group; head h at + h * head_dim
+  float* out;        // likewise
+  int64_t q_stride;  // floats from token to token
+  int64_t out_stride;
+  int tokens;    // query tokens
+  int position;  // of the first one; token i sees positions up to position + i
+  int group;     // heads that share the kv head
+  int head_dim;
+  int kv_head;
+  int kv_heads;
+  float scale;
+  int window;
+  const int32_t* pages;
+  KvLayer cache;
+  float* scratch;  // kAttentionScratchFloats(group, head_dim)
+};
+
+constexpr int64_t attention_scratch_floats(int group, int head_dim) {
+  return static_cast<int64_t>(group) * (head_dim + kPageTokens + 8) + 2 * kPageTokens * head_dim;
+}
+
+struct CpuOps {
+  std::string_view name;
+  std::string_view needs;
+  bool (*supported)() noexcept;
+
+  void (*matmul_path)(const codec::PathMatrix& w, int64_t cols, RowRange rows,
+                      const QuantisedInput& x, const Output& out) noexcept;
+  void (*matmul_int8)(const codec::Int8Matrix& w, int64_t cols, RowRange rows,
+                      const QuantisedInput& x, const Output& out) noexcept;
+  void (*matmul_sparse)(const codec::SparseMatrix& w, int64_t cols, RowRange rows,
+                        const QuantisedInput& x, const Output& out) noexcept;
+  void (*matmul_mdcsr)(const codec::MdcsrMatrix& w, int64_t cols, RowRange rows,
+                       const FloatInput& x, const Output& out) noexcept;
+  void (*matmul_raw)(const codec::RawMatrix& w, int64_t cols, RowRange rows, const FloatInput& x,
+                     const Output& out) noexcept;
+
+  // In place, one vector of cols (a multiple of 128) floats: signs, then Hadamard, / sqrt(128).
+  void (*rotate)(float* x, int64_t cols, const uint8_t* signs) noexcept;
+  // One vector: q [cols], scale and sum [cols / 128].
+  void (*quantise)(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* sum) noexcept;
+
+  void (*rms_norm)(float* y, const float* x, const float* weight, float epsilon,
+                   int64_t cols) noexcept;
+  // One head vector: pairs (i, i + dims / 2), cos and sin [dims / 2].
+  void (*rope)(float* head, const float* cos, const float* sin, int dims) noexcept;
+  // One head vector into its cache row.
+  void (*store_kv)(std::byte* row, const float* x, int head_dim, KvType type) noexcept;
+  void (*attention)(const AttentionTask& task) noexcept;
+  void (*swiglu)(float* y, const float* gate, const float* up, int64_t n) noexcept;
+};
+
+}  // namespace upg::kernels
