@@ -1,0 +1,175 @@
+// Running a model: load it, step over a batch of sequences, and on top of that forward() and
+// generate().
+//
+//   auto engine = upg::Engine::load("phi-4.upg");
+//   upg::GenerateOptions options;
+//   options.max_tokens = 100;
+//   engine->generate("It was a dark and stormy night", options,
+//                    [](const upg::GeneratedToken& token) { std::cout << token.text; return true;
+//                    });
+//
+// Errors are thrown as upg::Error (error.h). Thread-safety is said at each function.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "upg/error.h"
+
+namespace upg {
+
+struct LoadOptions {
+  std::string device = "auto";       // auto, cpu, reference
+  std::string cpu;                   // an instruction set by name; empty: UPG_CPU, else the best
+  int threads = 0;                   // 0: the physical cores this process may use
+  std::string activations = "int8";  // int8, f32 (reference only: the oracle for what int8 costs)
+  std::string cache_type_k = "f16";  // f32, f16, q8_0
+  std::string cache_type_v = "f16";
+  int context = 0;    // tokens a sequence may have; 0: the model's, capped by memory
+  int sequences = 1;  // how many full contexts the cache has room for
+  int chunk = 512;    // tokens a step processes at once
+};
+
+struct ModelInfo {
+  std::string file;
+  std::string architecture;  // "Phi3ForCausalLM"
+  std::string profile;       // "10x"; "checkpoint" for an uncompressed folder
+  uint64_t parameters = 0;
+  uint64_t file_bytes = 0;    // of the UPG file, or of the checkpoint's weights
+  uint64_t weight_bytes = 0;  // read for one generated token (all but the embedding table)
+  uint64_t cache_bytes = 0;   // KV cache at full context
+  int layers = 0;
+  int hidden = 0;
+  int vocabulary = 0;
+  int context = 0;                // tokens a sequence may have here
+  int model_context = 0;          // tokens the model was made for
+  std::string backend;            // one line: what computes, with how many threads
+  std::string chat_template;      // name of the table's row; empty: unknown
+  std::vector<int32_t> stop_ids;  // end of text and end of turn
+  double load_seconds = 0;
+};
+
+// The sampler chain in its order: penalties, logit bias, top-k, top-p, min-p, temperature.
+// Temperature 0 is greedy: penalties and bias apply, nothing else does.
+struct SamplingOptions {
+  float temperature = 0.8f;     // >= 0
+  int top_k = 40;               // 0: off
+  float top_p = 0.95f;          // 1: off
+  float min_p = 0.05f;          // 0: off
+  float repeat_penalty = 1.0f;  // 1: off; over the last repeat_last_n tokens
+  int repeat_last_n = 64;       // 0: off, -1: the whole context
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  std::vector<std::pair<int32_t, float>> logit_bias;
+  uint64_t seed = 0;  // same seed, same text
+};
+
+struct GenerateOptions {
+  SamplingOptions sampling;
+  int max_tokens = -1;            // -1: to the end of text or of the context
+  std::vector<std::string> stop;  // generation ends before any of these
+  bool ignore_end_of_text = false;
+};
+
+struct GeneratedToken {
+  int32_t id = 0;
+  std::string_view text;  // whole characters only; may be empty while one is incomplete
+};
+
+enum class FinishReason { kStop, kLength, kCallback, kCancelled };
+
+struct GenerateResult {
+  std::string text;
+  std::vector<int32_t> ids;
+  FinishReason finish = FinishReason::kStop;
+  int prompt_tokens = 0;
+  int cached_tokens = 0;  // of the prompt, reused from the sequence's cache
+  double prompt_seconds = 0;
+  double generate_seconds = 0;
+};
+
+using SequenceId = int64_t;
+
+struct StepInput {
+  SequenceId sequence = 0;
+  std::span<const int32_t> tokens;  // new tokens, at least one
+  bool all_logits = false;          // of every token, not only the last
+};
+
+struct StepOutput {
+  SequenceId sequence = 0;
+  std::span<const float> logits;  // [1 or tokens, vocabulary]; valid until the next step
+  std::optional<Error> error;     // this sequence failed or was cancelled; the others did not
+};
+
+struct ChatMessage {
+  std::string role;  // system, user, assistant
+  std::string content;
+};
+
+class Engine {
+ public:
+  // `path`: a UPG file or a checkpoint folder.
+  static std::unique_ptr<Engine> load(const std::filesystem::path& path,
+                                      const LoadOptions& options = {});
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const ModelInfo& info() const noexcept;  // thread-safe
+  // The model's own sampling defaults (generation_config.json) over those of SamplingOptions.
+  SamplingOptions default_sampling() const;
+
+  // ---- text; thread-safe. Throw kUnsupported when the file carries no tokenizer or template.
+  std::vector<int32_t> encode(std::string_view text, bool add_special = true) const;
+  std::string decode(std::span<const int32_t> ids, bool skip_special = true) const;
+  // The conversation as the model's template writes it, up to where the assistant speaks.
+  // template_name: a row of the table; empty: the model's own.
+  std::string apply_chat_template(std::span<const ChatMessage> messages,
+                                  std::string_view template_name = {}) const;
+
+  // ---- sequences. One thread at a time, cancel() from any.
+  // planned_tokens: how long it will get at most (0: the context); decides longrope's factors.
+  // Throws kOutOfMemory when the cache has no room for it.
+  SequenceId create_sequence(int planned_tokens = 0);
+  void free_sequence(SequenceId sequence);
+  int sequence_length(SequenceId sequence) const;
+  void truncate_sequence(SequenceId sequence, int tokens);  // forgets what follows
+  // Any thread: the sequence's part of the running step ends at the next chunk, and every later
+  // step reports kCancelled for it until it is freed.
+  void cancel(SequenceId sequence) noexcept;
+
+  // One step: appends each input's tokens to its sequence. Outputs in the order of the inputs. A
+  // sequence occurs once. One that cannot go on (cancelled, context or cache full, bad token) has
+  // its error in its output and is left as it was before.
+  std::vector<StepOutput> step(std::span<const StepInput> inputs);
+
+  // ---- on top of step(). One thread at a time.
+  // Logits of every position, [ids.size(), vocabulary], in a sequence of its own.
+  std::vector<float> forward(std::span<const int32_t> ids);
+  // Calls on_token for each token; generation ends when it returns false.
+  using TokenCallback = std::function<bool(const GeneratedToken&)>;
+  GenerateResult generate(std::string_view prompt, const GenerateOptions& options = {},
+                          const TokenCallback& on_token = {});
+  GenerateResult generate(std::span<const int32_t> prompt, const GenerateOptions& options = {},
+                          const TokenCallback& on_token = {});
+  // The same in a sequence of the caller's, which keeps prompt and answer: what it already holds of
+  // `prompt` is not computed again.
+  GenerateResult generate(SequenceId sequence, std::span<const int32_t> prompt,
+                          const GenerateOptions& options = {}, const TokenCallback& on_token = {});
+
+ private:
+  struct Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace upg
