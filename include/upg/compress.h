@@ -1,0 +1,132 @@
+// Compressing a checkpoint into a UPG file, and what goes the other way.
+//
+// Errors are thrown as upg::Error (error.h). Nothing is printed: progress goes to a callback.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "upg/error.h"
+
+namespace upg {
+
+struct Progress {
+  std::string_view tensor;  // what is being worked on
+  int64_t tensors_done = 0;
+  int64_t tensors_total = 0;
+  uint64_t elements_done = 0;
+  uint64_t elements_total = 0;
+  uint64_t bytes_written = 0;
+  double relative_error = 0;   // of the last finished tensor: |w - w'| / |w|
+  double bits_per_weight = 0;  // of what is written so far
+  double elements_per_second = 0;
+  double seconds_left = 0;
+};
+
+// Called a few times a second from the working thread. Returning false stops the work with
+// Error(kCancelled), leaving no file.
+using ProgressCallback = std::function<bool(const Progress&)>;
+
+struct CompressOptions {
+  std::string profile = "10x";  // 10x, sparse, mdcsr, 8bit, raw
+  double sparsity = 0.5;        // sparse, mdcsr: share of zeros, 0 <= s < 1
+  // Pattern with * and ?, codec: applied in order, the last match wins. A pattern also matches a
+  // name without its ".weight".
+  std::vector<std::pair<std::string, std::string>> tensor_codecs;
+  int threads = 0;     // 0: the physical cores this process may use
+  bool force = false;  // replace an existing output
+};
+
+// One matrix or vector of the plan.
+struct PlannedTensor {
+  std::string name;
+  std::string codec;  // "path3"; "f32" for norms and biases
+  int64_t rows = 0;
+  int64_t cols = 0;
+  uint64_t bytes = 0;
+  bool rotated = false;
+};
+
+// What a compression will do, from the headers alone.
+struct CompressPlan {
+  std::vector<PlannedTensor> tensors;
+  uint64_t parameters = 0;
+  uint64_t output_bytes = 0;
+  double ratio_f32 = 0;           // 4 * parameters / output_bytes
+  double bits_per_weight = 0;     // 8 * output_bytes / parameters
+  double layer_bits = 0;          // layer matrices here, their side data included
+  double layer_bits_at_5120 = 0;  // the same codecs with overheads counted as at 5,120 columns
+  uint64_t peak_ram_bytes = 0;
+  uint64_t disk_bytes = 0;      // free space needed while it runs
+  double seconds_estimate = 0;  // from a short measurement of this machine's encoder
+};
+
+CompressPlan plan_compression(const std::filesystem::path& checkpoint,
+                              const CompressOptions& options);
+
+struct CompressResult {
+  CompressPlan plan;
+  uint64_t file_bytes = 0;
+  double ratio_f32 = 0;
+  double bits_per_weight = 0;
+  double relative_error = 0;  // of all matrices together
+  double seconds = 0;
+};
+
+CompressResult compress(const std::filesystem::path& checkpoint,
+                        const std::filesystem::path& output, const CompressOptions& options,
+                        const ProgressCallback& progress = {});
+
+// Writes a Hugging Face checkpoint folder (config, tokenizer files, model.safetensors or shards of
+// at most 5 GB) with dense weights. dtype: "bf16", "f16", "f32"; empty: each tensor's own of the
+// source.
+void decompress(const std::filesystem::path& file, const std::filesystem::path& folder,
+                std::string_view dtype, int threads = 0, const ProgressCallback& progress = {});
+
+struct TensorReport {
+  std::string name;
+  std::string codec;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  double bits_per_weight = 0;
+  uint64_t bytes = 0;
+};
+
+struct InspectReport {
+  std::string file;
+  std::string version;  // "3.0", "2.0"; "checkpoint"
+  std::string profile;
+  std::string architecture;
+  uint64_t parameters = 0;
+  uint64_t file_bytes = 0;
+  double bits_per_weight = 0;
+  double layer_bits_at_5120 = 0;
+  double ratio_f32 = 0;
+  std::string compression;  // JSON: the settings
+  std::string quality;      // JSON: measured quality, or empty
+  std::vector<TensorReport> tensors;
+};
+
+InspectReport inspect(const std::filesystem::path& file);
+
+struct VerifyReport {
+  bool ok = false;
+  std::vector<std::string> errors;
+  struct TensorError {
+    std::string name;
+    double relative_error = 0;  // |w - w'| / |w|
+  };
+  std::vector<TensorError> tensors;  // with a source
+  double relative_error = 0;         // of all matrices together, with a source
+};
+
+// source: a checkpoint folder, or empty for checksums and structure alone.
+VerifyReport verify(const std::filesystem::path& file, const std::filesystem::path& source,
+                    int threads = 0, const ProgressCallback& progress = {});
+
+}  // namespace upg

@@ -1,0 +1,64 @@
+// What the verbs of the command share: one file a verb, each adding itself to the command line.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <string>
+
+#include "upg/compress.h"
+#include "upg/engine.h"
+
+namespace upg::cli {
+
+// Flags every verb understands.
+struct Common {
+  bool json = false;
+  int threads = 0;
+};
+
+// Adds a verb and says what it does when chosen. Listed in main.cc.
+void add_compress(CLI::App& app, Common& common);
+void add_decompress(CLI::App& app, Common& common);
+void add_inspect(CLI::App& app, Common& common);
+void add_verify(CLI::App& app, Common& common);
+void add_run(CLI::App& app, Common& common);
+void add_chat(CLI::App& app, Common& common);
+void add_eval(CLI::App& app, Common& common);
+void add_tokenize(CLI::App& app, Common& common);
+void add_doctor(CLI::App& app, Common& common);
+
+// A verb with --json and --threads; `run` is called after parsing.
+CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& about, Common& common,
+                   std::function<void()> run);
+
+// An option with its environment twin UPG_<FLAG>.
+template <class T>
+CLI::Option* add_flagged(CLI::App* verb, const std::string& names, const std::string& twin,
+                         T& value, const std::string& about) {
+  return verb->add_option(names, value, about)->envname("UPG_" + twin)->capture_default_str();
+}
+
+// ---- interruption: the first Ctrl-C or SIGTERM sets it, a second one ends the process.
+extern std::atomic<int> interrupt_signal;  // 0, SIGINT or SIGTERM
+void install_signal_handlers();
+// Throws Error(kCancelled) when a signal has come.
+void throw_if_interrupted();
+
+// Progress on stderr: one line that is rewritten on a terminal, a line every few seconds elsewhere.
+class ProgressLine {
+ public:
+  explicit ProgressLine(std::string verb) : verb_(std::move(verb)) {}
+  ~ProgressLine();
+  bool operator()(const Progress& progress);  // false when a signal has come
+
+ private:
+  void print(const Progress& progress);
+  std::string verb_;
+  double last_ = -1e9;  // seconds
+  bool on_line_ = false;
+};
+
+void print_text(std::string_view text);  // stdout, flushed; throws Error(kIo) when it cannot
+void print_note(std::string_view line);  // stderr, with a newline
+
+}  // namespace upg::cli
