@@ -1,0 +1,23 @@
+// What this machine has: processor, memory, the bandwidth of its memory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace upg::base {
+
+std::string cpu_model();  // "AMD EPYC", as the system names it
+int logical_cpus() noexcept;
+
+// Memory that this process may still use, in bytes: what the system says is available, less where
+// the container's limit is tighter.
+uint64_t available_memory() noexcept;
+uint64_t total_memory() noexcept;
+uint64_t peak_resident_bytes() noexcept;  // of this process so far
+
+// Bytes a second that `threads` threads read from memory with plain vector loads, in buffers well
+// beyond the caches: the best of several passes in about `seconds`.
+double measure_read_bandwidth(int threads, double seconds);
+
+}  // namespace upg::base
