@@ -1,0 +1,10 @@
+// Whether this machine, and its operating system, can run an instruction set.
+#pragma once
+
+namespace upg::kernels {
+
+bool has_avx2() noexcept;
+bool has_avx512() noexcept;
+bool has_avx512vnni() noexcept;
+
+}  // namespace upg::kernels
