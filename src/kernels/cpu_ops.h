@@ -22,8 +22,10 @@ struct QuantisedInput {
   int64_t cols;
 };
 
+// Input vectors as the float codecs take them. Columns from `cols` to the next multiple of 128 are
+// there and zero, so stride >= padded_cols(cols).
 struct FloatInput {
-  const float* x;  // [rows, stride]
+  const float* x;  // [rows, stride], 64-byte aligned
   int64_t rows;
   int64_t cols;
   int64_t stride;
@@ -42,13 +44,15 @@ struct RowRange {
   int64_t end;
 };
 
+inline constexpr int kAttentionTokens = 32;  // query tokens a task may have
+
 // One call of attention: some query tokens of one sequence, the heads of one kv head.
 struct AttentionTask {
   const float* q;    // first query token's first head of the group; head h at + h * head_dim
   float* out;        // likewise
   int64_t q_stride;  // floats from token to token
   int64_t out_stride;
-  int tokens;    // query tokens
+  int tokens;    // query tokens, at most kAttentionTokens
   int position;  // of the first one; token i sees positions up to position + i
   int group;     // heads that share the kv head
   int head_dim;
@@ -62,7 +66,8 @@ struct AttentionTask {
 };
 
 constexpr int64_t attention_scratch_floats(int group, int head_dim) {
-  return static_cast<int64_t>(group) * (head_dim + kPageTokens + 8) + 2 * kPageTokens * head_dim;
+  return static_cast<int64_t>(group) * (head_dim + kPageTokens + 8 + 2 * kAttentionTokens) +
+         2 * kPageTokens * head_dim;
 }
 
 struct CpuOps {
@@ -90,10 +95,20 @@ struct CpuOps {
                    int64_t cols) noexcept;
   // One head vector: pairs (i, i + dims / 2), cos and sin [dims / 2].
   void (*rope)(float* head, const float* cos, const float* sin, int dims) noexcept;
-  // One head vector into its cache row.
+  // One head vector into its cache row. kQ8: per 32 values 34 bytes, first scale = f16(amax / 127,
+  // at most 65504), then q = round-half-even(x / scale) kept within +-127, all zero for scale 0.
   void (*store_kv)(std::byte* row, const float* x, int head_dim, KvType type) noexcept;
   void (*attention)(const AttentionTask& task) noexcept;
   void (*swiglu)(float* y, const float* gate, const float* up, int64_t n) noexcept;
+
+  // The integer codecs on float activations (rotated where the matrix is, not quantised): all three
+  // or none. A table without them is refused for Activations::kF32.
+  void (*matmul_path_float)(const codec::PathMatrix& w, int64_t cols, RowRange rows,
+                            const FloatInput& x, const Output& out) noexcept = nullptr;
+  void (*matmul_int8_float)(const codec::Int8Matrix& w, int64_t cols, RowRange rows,
+                            const FloatInput& x, const Output& out) noexcept = nullptr;
+  void (*matmul_sparse_float)(const codec::SparseMatrix& w, int64_t cols, RowRange rows,
+                              const FloatInput& x, const Output& out) noexcept = nullptr;
 };
 
 }  // namespace upg::kernels
