@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "base/text.h"
 #include "upg/error.h"
@@ -174,6 +176,7 @@ AtomicFile::AtomicFile(const std::filesystem::path& target) : target_(target) {
   temporary_ += fmt::format(".tmp-{}", ::getpid());
   descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail_io("cannot create", temporary_, errno);
+  lock_temporary(descriptor_);
   remember_temporary(temporary_);
 }
 
@@ -221,6 +224,28 @@ void AtomicFile::commit() {
   forget_temporary(temporary_);
   ::close(std::exchange(descriptor_, -1));
   sync_folder(folder_of(target_));
+}
+
+void lock_temporary(int descriptor) noexcept { ::flock(descriptor, LOCK_EX | LOCK_NB); }
+
+void remove_abandoned(const std::filesystem::path& target) noexcept {
+  const std::string prefix = target.filename().native() + ".tmp-";
+  std::error_code ignored;
+  std::vector<std::filesystem::path> found;
+  for (std::filesystem::directory_iterator it(folder_of(target), ignored), end;
+       !ignored && it != end; it.increment(ignored)) {
+    const std::string name = it->path().filename().native();
+    if (name.starts_with(prefix) && name.size() > prefix.size() &&
+        name.find_first_not_of("0123456789", prefix.size()) == std::string::npos) {
+      found.push_back(it->path());
+    }
+  }
+  for (const std::filesystem::path& path : found) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (descriptor < 0) continue;
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) std::filesystem::remove_all(path, ignored);
+    ::close(descriptor);
+  }
 }
 
 void remove_temporary_files() noexcept {

@@ -61,6 +61,14 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
+// Removes what earlier writers of this target left in its folder (TARGET.tmp-PID, a file or a
+// folder) when they were killed: whatever nobody holds the lock of. Failures are ignored.
+void remove_abandoned(const std::filesystem::path& target) noexcept;
+
+// Locks an open file or folder for as long as the descriptor lives: what remove_abandoned() looks
+// at.
+void lock_temporary(int descriptor) noexcept;
+
 // Removes the temporary files of every AtomicFile that is open; async-signal-safe, for handlers
 // that end the process.
 void remove_temporary_files() noexcept;
