@@ -27,40 +27,36 @@ namespace {
                                           std::strerror(error)));
 }
 
-// An open descriptor of a regular file and its size. Closed by the destructor.
+// The size of an open regular file.
+size_t size_of_file(int descriptor, const std::filesystem::path& path) {
+  struct stat status = {};
+  if (::fstat(descriptor, &status) != 0) fail_io("cannot stat", path, errno);
+  if (!S_ISREG(status.st_mode)) {
+    throw Error(ErrorCode::kInvalidData,
+                fmt::format("{}: not a regular file (KIND)", printable(path.native())));
+  }
+  return static_cast<size_t>(status.st_size);
+}
+
+// An open descriptor. Closed by the destructor.
 class OpenFile {
  public:
   explicit OpenFile(const std::filesystem::path& path)
       : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    if (descriptor_ < 0) {
-      if (errno == ENOENT || errno == ENOTDIR) {
-        throw Error(ErrorCode::kUsage, fmt::format("{}: no such file", printable(path.native())));
-      }
-      fail_io("cannot open", path, errno);
+    if (descriptor_ >= 0) return;
+    if (errno == ENOENT || errno == ENOTDIR) {
+      throw Error(ErrorCode::kUsage, fmt::format("{}: no such file", printable(path.native())));
     }
-    struct stat status = {};
-    if (::fstat(descriptor_, &status) != 0) {
-      const int error = errno;
-      ::close(descriptor_);
-      fail_io("cannot stat", path, error);
-    }
-    if (!S_ISREG(status.st_mode)) {
-      ::close(descriptor_);
-      throw Error(ErrorCode::kInvalidData,
-                  fmt::format("{}: not a regular file (KIND)", printable(path.native())));
-    }
-    size_ = static_cast<size_t>(status.st_size);
+    fail_io("cannot open", path, errno);
   }
   ~OpenFile() { ::close(descriptor_); }
   OpenFile(const OpenFile&) = delete;
   OpenFile& operator=(const OpenFile&) = delete;
 
   int descriptor() const noexcept { return descriptor_; }
-  size_t size() const noexcept { return size_; }
 
  private:
   int descriptor_;
-  size_t size_ = 0;
 };
 
 // Names of temporary files that exist now, for remove_temporary_files(). Fixed storage, because a
@@ -109,11 +105,13 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  const OpenFile file(path);
-  size_ = file.size();
+MappedFile::MappedFile(const std::filesystem::path& path)
+    : MappedFile(OpenFile(path).descriptor(), path) {}
+
+MappedFile::MappedFile(int descriptor, const std::filesystem::path& path)
+    : size_(size_of_file(descriptor, path)), path_(path) {
   if (size_ == 0) return;
-  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.descriptor(), 0);
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, descriptor, 0);
   if (address == MAP_FAILED) fail_io("cannot map", path, errno);
   data_ = static_cast<const std::byte*>(address);
 }
@@ -142,17 +140,20 @@ void MappedFile::release(std::span<const std::byte> range) const noexcept {
 }
 
 std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
-  const OpenFile file(path);
-  if (file.size() > max_bytes) {
-    throw Error(ErrorCode::kInvalidData,
-                fmt::format("{}: {} bytes, allowed are {} (LIMIT)", printable(path.native()),
-                            file.size(), max_bytes));
+  return read_file(OpenFile(path).descriptor(), path, max_bytes);
+}
+
+std::string read_file(int descriptor, const std::filesystem::path& path, size_t max_bytes) {
+  const size_t size = size_of_file(descriptor, path);
+  if (size > max_bytes) {
+    throw Error(ErrorCode::kInvalidData, fmt::format("{}: {} bytes, allowed are {} (LIMIT)",
+                                                     printable(path.native()), size, max_bytes));
   }
-  std::string text(file.size(), '\0');
+  std::string text(size, '\0');
   size_t done = 0;
   while (done < text.size()) {
-    const ssize_t got = ::pread(file.descriptor(), text.data() + done, text.size() - done,
-                                static_cast<off_t>(done));
+    const ssize_t got =
+        ::pread(descriptor, text.data() + done, text.size() - done, static_cast<off_t>(done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail_io("cannot read", path, errno);
     if (got == 0) break;
@@ -214,6 +215,12 @@ void AtomicFile::read_at(uint64_t offset, std::span<std::byte> out) const {
     if (got <= 0) fail_io("cannot read back", target_, got == 0 ? EIO : errno);
     out = out.subspan(static_cast<size_t>(got));
     offset += static_cast<uint64_t>(got);
+  }
+}
+
+void AtomicFile::truncate(uint64_t bytes) {
+  if (::ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) {
+    fail_io("cannot cut", target_, errno);
   }
 }
 

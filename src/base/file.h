@@ -19,6 +19,9 @@ class MappedFile {
   // Throws Error: kUsage when the path does not exist, kInvalidData when it is no regular file,
   // kIo otherwise.
   explicit MappedFile(const std::filesystem::path& path);
+  // The same for a file that is open already; `path` is its name for messages. The descriptor stays
+  // the caller's.
+  MappedFile(int descriptor, const std::filesystem::path& path);
   MappedFile(MappedFile&&) noexcept;
   MappedFile& operator=(MappedFile&&) noexcept;
   ~MappedFile();
@@ -37,6 +40,7 @@ class MappedFile {
 
 // The whole file as text. Throws as MappedFile does, and kInvalidData above max_bytes.
 std::string read_file(const std::filesystem::path& path, size_t max_bytes);
+std::string read_file(int descriptor, const std::filesystem::path& path, size_t max_bytes);
 
 // Writes a file under a temporary name in the target's folder; commit() makes it appear under its
 // own name, synced to disk, and without commit() nothing remains. One writer at a time. An existing
@@ -53,7 +57,8 @@ class AtomicFile {
   void reserve(uint64_t bytes);
   void write_at(uint64_t offset, std::span<const std::byte> bytes);  // thread-safe
   void read_at(uint64_t offset, std::span<std::byte> out) const;     // thread-safe
-  void commit();  // fsync, rename, fsync of the folder
+  void truncate(uint64_t bytes);  // cuts off what was reserved and not needed
+  void commit();                  // fsync, rename, fsync of the folder
 
  private:
   std::filesystem::path target_;
