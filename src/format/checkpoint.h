@@ -13,6 +13,8 @@
 
 namespace upg::format {
 
+class Folder;
+
 class Checkpoint {
  public:
   // Reads the texts and the headers of the weights, not the weights. Throws Error: kUsage when the
@@ -38,6 +40,9 @@ class Checkpoint {
     const SafetensorsFile* file;
     const TensorEntry* entry;
   };
+  void add_file(std::unique_ptr<SafetensorsFile> file);
+  void add_shards(const Folder& folder);
+
   std::filesystem::path folder_;
   std::map<std::string, std::string, std::less<>> texts_;
   std::vector<std::unique_ptr<SafetensorsFile>> files_;

@@ -2,8 +2,8 @@
 //
 // Format: https://github.com/huggingface/safetensors (8-byte header length, JSON header, data).
 // Stricter than the reference reader: duplicate names, leading spaces, tabs or NULs after the
-// header, ranks above 8 and misaligned headers' nonsense are refused (docs/format.md lists every
-// rule).
+// header, unknown fields and ranks above 8 are refused (docs/format.md lists every rule). A tensor
+// of a foreign file may lie at any byte: read it through base::to_float or memcpy.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,16 @@
 
 namespace upg::format {
 
+inline constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // as in the reference reader
+inline constexpr size_t kMaxTensors = size_t{1} << 20;
+inline constexpr size_t kMaxRank = 8;
+
+struct SafetensorsLimits {
+  // Keys and values of __metadata__, 64 bytes an entry added. A foreign file has little of it; a
+  // UPG file keeps its records there (kUpgMetadataBytes).
+  size_t metadata_bytes = size_t{1} << 20;
+};
+
 struct TensorEntry {
   std::string name;
   base::TensorView view;  // into the mapping
@@ -29,7 +39,8 @@ struct TensorEntry {
 class SafetensorsFile {
  public:
   // Throws Error(kInvalidData) naming the file, the tensor and the offset when anything is wrong.
-  explicit SafetensorsFile(const std::filesystem::path& path);
+  explicit SafetensorsFile(const std::filesystem::path& path, const SafetensorsLimits& limits = {});
+  explicit SafetensorsFile(base::MappedFile file, const SafetensorsLimits& limits = {});
 
   const std::filesystem::path& path() const noexcept { return file_.path(); }
   std::span<const TensorEntry> tensors() const noexcept {
@@ -55,7 +66,10 @@ struct ParsedSafetensors {
   std::vector<TensorEntry> tensors;
   std::map<std::string, std::string, std::less<>> metadata;
 };
-ParsedSafetensors parse_safetensors(std::span<const std::byte> bytes, std::string_view file);
+ParsedSafetensors parse_safetensors(std::span<const std::byte> bytes, std::string_view file,
+                                    const SafetensorsLimits& limits = {});
+
+struct HeaderField;
 
 // Writes tensors one after the other behind a header of fixed capacity, which comes last. Nothing
 // appears under the target's name before finish(). Throws Error(kIo); kUsage when the metadata and
@@ -72,6 +86,7 @@ class SafetensorsWriter {
   uint64_t data_bytes() const noexcept { return data_bytes_; }
   // The header's text, padded with spaces to the capacity.
   std::string header(const std::map<std::string, std::string, std::less<>>& metadata) const;
+  std::string header(std::span<const HeaderField> metadata) const;  // in that order
   void finish(std::string_view header);  // writes the header, syncs, renames
 
  private:
@@ -83,6 +98,7 @@ class SafetensorsWriter {
     uint64_t end;
   };
   base::AtomicFile file_;
+  std::filesystem::path target_;
   uint64_t header_bytes_;
   uint64_t data_bytes_ = 0;
   std::vector<Written> written_;
