@@ -3,7 +3,13 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "upg/compress.h"
 #include "upg/engine.h"
@@ -27,16 +33,10 @@ void add_eval(CLI::App& app, Common& common);
 void add_tokenize(CLI::App& app, Common& common);
 void add_doctor(CLI::App& app, Common& common);
 
-// A verb with --json and --threads; `run` is called after parsing.
+// A verb with --json and --threads; `run` is called after parsing. Every option gets its
+// environment twin in main.cc: --ctx-size is UPG_CTX_SIZE.
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& about, Common& common,
                    std::function<void()> run);
-
-// An option with its environment twin UPG_<FLAG>.
-template <class T>
-CLI::Option* add_flagged(CLI::App* verb, const std::string& names, const std::string& twin,
-                         T& value, const std::string& about) {
-  return verb->add_option(names, value, about)->envname("UPG_" + twin)->capture_default_str();
-}
 
 // ---- interruption: the first Ctrl-C or SIGTERM sets it, a second one ends the process.
 extern std::atomic<int> interrupt_signal;  // 0, SIGINT or SIGTERM
@@ -57,6 +57,25 @@ class ProgressLine {
   double last_ = -1e9;  // seconds
   bool on_line_ = false;
 };
+
+// ---- flags that several verbs share
+struct EngineFlags {
+  std::string model;
+  LoadOptions load;
+};
+void add_engine_flags(CLI::App* verb, EngineFlags& flags, const Common& common);
+std::unique_ptr<Engine> load_engine(const EngineFlags& flags, const Common& common);
+
+struct SamplingFlags {
+  std::optional<float> temperature, top_p, min_p, repeat_penalty, presence_penalty,
+      frequency_penalty;
+  std::optional<int> top_k, repeat_last_n;
+  std::vector<std::string> logit_bias;  // "ID=VALUE"
+  int64_t seed = -1;                    // -1: another one each time
+};
+void add_sampling_flags(CLI::App* verb, SamplingFlags& flags);
+// The flags over the model's own defaults. Throws Error(kUsage).
+SamplingOptions sampling_options(const SamplingFlags& flags, const Engine& engine);
 
 void print_text(std::string_view text);  // stdout, flushed; throws Error(kIo) when it cannot
 void print_note(std::string_view line);  // stderr, with a newline
