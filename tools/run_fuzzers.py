@@ -47,7 +47,8 @@ def main() -> int:
     if not targets:
         print(f"no fuzz targets in {options.build}", file=sys.stderr)
         return 1
-    good = [run(t, root / "tests" / "fuzz" / t.name, options.build, options.seconds) for t in targets]
+    seeds = root / "tests" / "fuzz"
+    good = [run(t, seeds / t.name, options.build, options.seconds) for t in targets]
     print(f"{sum(good)} passed, {len(good) - sum(good)} failed")
     return 0 if all(good) else 1
 

@@ -13,8 +13,8 @@ namespace upg::cli {
 namespace {
 
 constexpr const char* kFooter = R"(Exit status:
-  0 done   1 failed while running (I/O, disk full)   2 wrong usage   3 a file is invalid or unsupported
-  4 memory or device   130 interrupted   143 terminated
+  0 done   1 failed while running (I/O, disk full)   2 wrong usage
+  3 a file is invalid or unsupported   4 memory or device   130 interrupted   143 terminated
 Every flag has an environment twin: --ctx-size is UPG_CTX_SIZE. UPG_CPU picks the instruction set.
 
 Examples:
