@@ -11,8 +11,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
-#include <string_view>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -71,9 +69,6 @@ class Model {
  private:
   void load_weights();
   void allocate_scratch();
-  kernels::Buffer load_vector(std::string_view name);
-  kernels::Linear load_linear(std::span<const std::string> names);
-  kernels::LayerWeights load_layer(int layer);
   kernels::Buffer scratch(int64_t rows, int64_t cols);
   void run_layer(const kernels::LayerStep& step, int rows);
 
