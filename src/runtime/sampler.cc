@@ -1,0 +1,239 @@
+#include "runtime/sampler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/check.h"
+#include "upg/error.h"
+
+namespace upg::runtime {
+namespace {
+
+using Candidate = Sampler::Candidate;
+
+constexpr float kLargest = std::numeric_limits<float>::max();
+
+// Written so that NaN fails.
+void check_range(std::string_view name, double value, double low, double high,
+                 std::string_view allowed) {
+  if (value >= low && value <= high) return;
+  throw Error(ErrorCode::kUsage, fmt::format("{}: found {}, allowed {}", name, value, allowed));
+}
+
+void check_bias(const std::pair<int32_t, float>& bias, int vocabulary) {
+  const auto [id, value] = bias;
+  check_range("logit_bias token", id, 0, vocabulary - 1, fmt::format("0 to {}", vocabulary - 1));
+  if (value == -std::numeric_limits<float>::infinity()) return;
+  check_range("logit_bias", value, -kLargest, kLargest, "a finite number or -infinity");
+}
+
+bool better(const Candidate& a, const Candidate& b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
+
+bool lower_id(const Candidate& a, const Candidate& b) { return a.id < b.id; }
+
+[[noreturn]] void fail_logit(float value, size_t id) {
+  throw Error(ErrorCode::kInvalidData,
+              fmt::format("the model's logit of token {}: found {}, allowed are finite numbers", id,
+                          std::isnan(value) ? "NaN" : "infinity"));
+}
+
+void check_logits(std::span<const float> logits) {
+  bool bad = false;
+  for (const float logit : logits) bad |= !(logit <= kLargest);
+  if (!bad) return;
+  for (size_t id = 0; id < logits.size(); ++id) {
+    if (!(logits[id] <= kLargest)) fail_logit(logits[id], id);
+  }
+}
+
+uint64_t mix(uint64_t z) noexcept {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+const Candidate& draw(std::span<const Candidate> candidates, double u) {
+  double total = 0;
+  for (const Candidate& candidate : candidates) total += candidate.weight;
+  const Candidate* last = nullptr;
+  double sum = 0;
+  for (const Candidate& candidate : candidates) {
+    sum += candidate.weight;
+    if (candidate.weight > 0) last = &candidate;
+    if (sum > u * total) break;
+  }
+  UPG_CHECK(last != nullptr);  // the largest logit has weight 1
+  return *last;
+}
+
+}  // namespace
+
+void check_sampling(const SamplingOptions& options, int vocabulary) {
+  check_range("temperature", options.temperature, 0, kLargest, "0 or above, finite");
+  check_range("top_k", options.top_k, 0, INT32_MAX, "0 or above");
+  check_range("top_p", options.top_p, 0, 1, "0 to 1");
+  check_range("min_p", options.min_p, 0, 1, "0 to 1");
+  check_range("repeat_penalty", options.repeat_penalty, std::numeric_limits<float>::min(), kLargest,
+              "above 0, finite");
+  check_range("repeat_last_n", options.repeat_last_n, -1, INT32_MAX, "-1 or above");
+  check_range("presence_penalty", options.presence_penalty, -kLargest, kLargest, "a finite number");
+  check_range("frequency_penalty", options.frequency_penalty, -kLargest, kLargest,
+              "a finite number");
+  for (const auto& bias : options.logit_bias) check_bias(bias, vocabulary);
+}
+
+double uniform(uint64_t seed, uint64_t n) noexcept {
+  const uint64_t bits = mix(mix(seed) + (n + 1) * 0x9e3779b97f4a7c15u);
+  return static_cast<double>(bits >> 11) * 0x1p-53;
+}
+
+Sampler::Sampler(const SamplingOptions& options, int vocabulary) : options_(options) {
+  check_sampling(options, vocabulary);
+  logits_.resize(static_cast<size_t>(vocabulary));
+}
+
+int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> history) {
+  const std::span<const Candidate> left = candidates(logits, history);
+  return draw(left, uniform(options_.seed, drawn_++)).id;
+}
+
+std::span<const Candidate> Sampler::candidates(std::span<const float> logits,
+                                               std::span<const int32_t> history) {
+  UPG_CHECK(logits.size() == logits_.size());
+  check_logits(logits);
+  std::copy(logits.begin(), logits.end(), logits_.begin());
+  adjust(history);
+  const size_t top_k = static_cast<size_t>(options_.temperature == 0 ? 1 : options_.top_k);
+  if (top_k == 0 || top_k >= logits_.size()) {
+    keep_all();
+  } else {
+    keep_largest(top_k);
+  }
+  if (candidates_.empty()) {
+    throw Error(ErrorCode::kInvalidData, "no token is left to draw: every logit is -infinity");
+  }
+  if (candidates_.size() == 1) {
+    candidates_[0].weight = 1;
+  } else {
+    keep_probable();
+  }
+  return candidates_;
+}
+
+// ---- penalties and bias -------------------------------------------------------------------------
+
+void Sampler::adjust(std::span<const int32_t> history) {
+  const bool penalties = options_.repeat_penalty != 1 || options_.presence_penalty != 0 ||
+                         options_.frequency_penalty != 0;
+  if (penalties) {
+    const size_t window =
+        options_.repeat_last_n < 0 ? history.size() : static_cast<size_t>(options_.repeat_last_n);
+    const auto recent = history.last(std::min(window, history.size()));
+    recent_.assign(recent.begin(), recent.end());
+    std::sort(recent_.begin(), recent_.end());
+    for (auto at = recent_.begin(); at != recent_.end();) {
+      const auto next = std::upper_bound(at, recent_.end(), *at);
+      penalise(*at, static_cast<int>(next - at));
+      at = next;
+    }
+  }
+  for (const auto& [id, bias] : options_.logit_bias) shift(id, bias);
+}
+
+void Sampler::penalise(int32_t id, int occurrences) {
+  UPG_CHECK(id >= 0 && static_cast<size_t>(id) < logits_.size());
+  float& logit = logits_[static_cast<size_t>(id)];
+  const float scaled =
+      logit > 0 ? logit / options_.repeat_penalty : logit * options_.repeat_penalty;
+  if (logit >= -kLargest) logit = std::clamp(scaled, -kLargest, kLargest);
+  const double penalty =
+      double{options_.frequency_penalty} * occurrences + options_.presence_penalty;
+  shift(id, static_cast<float>(std::clamp<double>(-penalty, -kLargest, kLargest)));
+}
+
+// -infinity stays what it is; everything else stays finite unless `by` rules it out.
+void Sampler::shift(int32_t id, float by) {
+  float& logit = logits_[static_cast<size_t>(id)];
+  const float sum = logit + by;
+  const bool ruled_out = logit < -kLargest || by < -kLargest;
+  logit =
+      ruled_out ? -std::numeric_limits<float>::infinity() : std::clamp(sum, -kLargest, kLargest);
+}
+
+// ---- top-k --------------------------------------------------------------------------------------
+
+// A heap of the best so far, the worst of them on top: nearly every logit of a large vocabulary
+// falls to one comparison. Ids ascend, so a later one must be larger to be better.
+void Sampler::keep_largest(size_t count) {
+  candidates_.clear();
+  for (size_t id = 0; id < logits_.size(); ++id) {
+    const float logit = logits_[id];
+    const bool full = candidates_.size() == count;
+    if (logit < -kLargest || (full && logit <= candidates_.front().logit)) continue;
+    if (full) {
+      std::pop_heap(candidates_.begin(), candidates_.end(), better);
+      candidates_.pop_back();
+    }
+    candidates_.push_back({static_cast<int32_t>(id), logit, 0});
+    std::push_heap(candidates_.begin(), candidates_.end(), better);
+  }
+}
+
+void Sampler::keep_all() {
+  candidates_.clear();
+  for (size_t id = 0; id < logits_.size(); ++id) {
+    if (logits_[id] < -kLargest) continue;
+    candidates_.push_back({static_cast<int32_t>(id), logits_[id], 0});
+  }
+}
+
+// ---- top-p, min-p, temperature ------------------------------------------------------------------
+
+void Sampler::keep_probable() {
+  const float largest = std::min_element(candidates_.begin(), candidates_.end(), better)->logit;
+  double total = 0;
+  for (Candidate& candidate : candidates_) {
+    candidate.weight = std::exp(double{candidate.logit} - largest);
+    total += candidate.weight;
+  }
+  // Both filters keep a run of the largest, so min-p may go first: it leaves less to sort. The sum
+  // that top-p takes its share of is that of before.
+  std::erase_if(candidates_,
+                [this](const Candidate& c) { return c.weight < double{options_.min_p}; });
+  if (options_.top_p < 1) {
+    size_t sorted = 0;
+    size_t count = 0;
+    while (count == 0) {  // sort a little, more only where that does not reach
+      const size_t next = std::min(candidates_.size(), std::max<size_t>(64, sorted * 4));
+      std::partial_sort(candidates_.begin() + static_cast<ptrdiff_t>(sorted),
+                        candidates_.begin() + static_cast<ptrdiff_t>(next), candidates_.end(),
+                        better);
+      sorted = next;
+      count = top_p_count(sorted, total);
+    }
+    candidates_.resize(count);
+  }
+  if (!std::is_sorted(candidates_.begin(), candidates_.end(), lower_id)) {
+    std::sort(candidates_.begin(), candidates_.end(), lower_id);
+  }
+  for (Candidate& candidate : candidates_) {
+    candidate.weight = std::exp((double{candidate.logit} - largest) / double{options_.temperature});
+  }
+}
+
+// How many of the sorted ones top-p keeps; 0: not to be told from so few.
+size_t Sampler::top_p_count(size_t sorted, double total) const {
+  double sum = 0;
+  for (size_t i = 0; i < sorted; ++i) {
+    sum += candidates_[i].weight;
+    if (sum >= double{options_.top_p} * total) return i + 1;
+  }
+  return sorted == candidates_.size() ? sorted : 0;
+}
+
+}  // namespace upg::runtime
