@@ -81,6 +81,9 @@ inline constexpr int kPageTokens = 32;  // tokens in a page of the KV cache
 
 enum class KvType : uint8_t { kF32, kF16, kQ8 };  // kQ8: per 32 values an f16 scale, then 32 int8
 
+inline constexpr int kQ8Values = 32;
+inline constexpr int kQ8Bytes = 34;
+
 // Bytes of one token's vector of one head. head_dim must be a multiple of 32 for kQ8.
 size_t kv_row_bytes(KvType type, int head_dim) noexcept;
 

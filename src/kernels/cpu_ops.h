@@ -13,7 +13,10 @@
 namespace upg::kernels {
 
 // Input vectors as the integer codecs take them: per block of 128 columns one scale,
-// q = round-half-even(x * (127 / amax)), scale = amax / 127, amax 0 gives zeros.
+// q = round-half-even(x * (127 / amax)), scale = amax / 127. amax below kSmallestAmax gives zeros
+// (127 / amax would overflow); where a value is not finite, the scale is not either.
+inline constexpr float kSmallestAmax = 0x1p-100f;
+
 struct QuantisedInput {
   const int8_t* q;     // [rows, cols], cols a multiple of 128, 64-byte aligned
   const float* scale;  // [rows, cols / 128]

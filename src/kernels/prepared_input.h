@@ -1,0 +1,52 @@
+// Input vectors in the forms that the matrices of one Linear take: each form (signs; quantised or
+// float) is made once however many matrices share it. Columns are padded with zeros to blocks.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/threads.h"
+#include "kernels/backend.h"
+#include "kernels/cpu_ops.h"
+#include "kernels/scratch.h"
+
+namespace upg::kernels {
+
+// What one matrix wants its input to be.
+struct InputForm {
+  const uint8_t* signs = nullptr;  // rotated with these, or not at all
+  bool quantised = false;
+  bool operator==(const InputForm&) const = default;
+};
+
+class PreparedInput final : public Prepared {
+ public:
+  // x: [rows, cols]; forms may repeat. Nothing of x is kept.
+  void fill(const CpuOps& ops, base::ThreadTeam& team, const float* x, int64_t rows, int64_t cols,
+            const std::vector<InputForm>& forms);
+
+  // Of a form that fill() was given.
+  QuantisedInput quantised(const InputForm& form) const noexcept;
+  FloatInput floats(const InputForm& form) const noexcept;
+
+ private:
+  struct Slot {
+    InputForm form;
+    Scratch<float> x;  // [rows, padded], of float forms
+    Scratch<int8_t> q;
+    Scratch<float> scale;
+    Scratch<int32_t> sum;
+  };
+
+  void begin(const std::vector<InputForm>& forms);
+  void fill_part(const CpuOps& ops, Slot& slot, const float* x, int64_t row, int64_t column) const;
+  const Slot& slot_of(const InputForm& form) const noexcept;
+
+  std::vector<Slot> slots_;  // kept for their memory; the first used_ count
+  size_t used_ = 0;
+  int64_t rows_ = 0;
+  int64_t cols_ = 0;
+  int64_t padded_ = 0;
+};
+
+}  // namespace upg::kernels

@@ -1,0 +1,31 @@
+#include "kernels/reference/ops.h"
+
+namespace upg::kernels::reference {
+namespace {
+
+bool always() noexcept { return true; }
+
+}  // namespace
+
+constinit const CpuOps table = {
+    .name = "reference",
+    .needs = "nothing",
+    .supported = always,
+    .matmul_path = matmul_path,
+    .matmul_int8 = matmul_int8,
+    .matmul_sparse = matmul_sparse,
+    .matmul_mdcsr = matmul_mdcsr,
+    .matmul_raw = matmul_raw,
+    .rotate = rotate,
+    .quantise = quantise,
+    .rms_norm = rms_norm,
+    .rope = rope,
+    .store_kv = store_kv,
+    .attention = attention,
+    .swiglu = swiglu,
+    .matmul_path_float = matmul_path_float,
+    .matmul_int8_float = matmul_int8_float,
+    .matmul_sparse_float = matmul_sparse_float,
+};
+
+}  // namespace upg::kernels::reference

@@ -1,0 +1,112 @@
+// The table of backends, fastest first: a row for each CPU table, reference last.
+#include <fmt/format.h>
+
+#include <array>
+#include <vector>
+
+#include "base/check.h"
+#include "base/env.h"
+#include "kernels/backend.h"
+#include "kernels/cpu/tables.h"
+#include "kernels/cpu_backend.h"
+#include "kernels/reference/ops.h"
+#include "upg/error.h"
+
+namespace upg::kernels {
+namespace {
+
+constexpr std::string_view kCpu = "cpu";
+constexpr std::string_view kReference = "reference";
+
+// Devices of the product that are not in this build.
+constexpr std::array<std::string_view, 2> kAbsent = {"cuda", "vulkan"};
+
+// create_backend() puts the row's name into options.cpu.
+std::unique_ptr<Backend> create_cpu(const BackendOptions& options) {
+  for (const CpuOps* ops : cpu_tables()) {
+    if (ops->name == options.cpu) return std::make_unique<CpuBackend>(*ops, options);
+  }
+  UPG_CHECK(options.cpu == kReference);
+  return std::make_unique<CpuBackend>(reference::table, options);
+}
+
+std::vector<BackendRow> make_rows() {
+  std::vector<BackendRow> rows;
+  for (const CpuOps* ops : cpu_tables()) {
+    rows.push_back({ops->name, kCpu, ops->needs, ops->supported, create_cpu});
+  }
+  const CpuOps& plain = reference::table;
+  rows.push_back({plain.name, kReference, plain.needs, plain.supported, create_cpu});
+  return rows;
+}
+
+std::string row_names() {
+  std::string names;
+  for (const BackendRow& row : all_backends()) {
+    if (!names.empty()) names += ", ";
+    names += row.name;
+  }
+  return names;
+}
+
+// `source`: the option or variable that the name comes from.
+const BackendRow& find_row(std::string_view name, std::string_view source) {
+  for (const BackendRow& row : all_backends()) {
+    if (row.name != name) continue;
+    if (!row.supported()) {
+      throw Error(ErrorCode::kDevice,
+                  fmt::format("{}: found {}, which needs {}; this machine lacks it", source, name,
+                              row.needs));
+    }
+    return row;
+  }
+  throw Error(ErrorCode::kUsage,
+              fmt::format("{}: found \"{}\", allowed {}", source, name, row_names()));
+}
+
+const BackendRow& best_row() {
+  for (const BackendRow& row : all_backends()) {
+    if (row.supported()) return row;
+  }
+  UPG_CHECK(!"reference runs everywhere");
+  return all_backends().back();
+}
+
+void check_device(std::string_view device) {
+  if (device == "auto" || device == kCpu || device == kReference) return;
+  const std::string_view kind = device.substr(0, device.find(':'));
+  for (const std::string_view absent : kAbsent) {
+    if (kind == absent) {
+      throw Error(ErrorCode::kDevice,
+                  fmt::format("device: found {}, which is not built into this upg", device));
+    }
+  }
+  throw Error(ErrorCode::kUsage,
+              fmt::format("device: found \"{}\", allowed auto, cpu, reference", device));
+}
+
+}  // namespace
+
+std::span<const BackendRow> all_backends() {
+  static const std::vector<BackendRow> rows = make_rows();
+  return rows;
+}
+
+const BackendRow& select_backend(const BackendOptions& options) {
+  check_device(options.device);
+  if (options.device == kReference) return find_row(kReference, "device");
+  if (!options.cpu.empty()) return find_row(options.cpu, "cpu");
+  if (const auto name = base::environment("UPG_CPU"); name && !name->empty()) {
+    return find_row(*name, "UPG_CPU");
+  }
+  return best_row();
+}
+
+std::unique_ptr<Backend> create_backend(const BackendOptions& options) {
+  const BackendRow& row = select_backend(options);
+  BackendOptions chosen = options;
+  chosen.cpu = row.name;
+  return row.create(chosen);
+}
+
+}  // namespace upg::kernels
