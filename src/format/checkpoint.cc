@@ -50,7 +50,9 @@ constexpr std::array<std::string_view, 5> kOtherWeights = {
   fail(folder.path(), "MISSING", fmt::format("no {} or {}", kSingleFile, kIndexFile));
 }
 
-std::string in_quotes(std::string_view name) { return fmt::format("\"{}\"", base::printable(name)); }
+std::string in_quotes(std::string_view name) {
+  return fmt::format("\"{}\"", base::printable(name));
+}
 
 // Names the first tensor that needs a shard and how many do.
 [[noreturn]] void fail_missing_shard(const Folder& folder, const ShardIndex& index,
@@ -118,9 +120,9 @@ void Checkpoint::add_shards(const Folder& folder) {
   for (const auto& [name, shard] : index) {
     const auto found = tensors_.find(name);
     if (found == tensors_.end()) {
-      fail(
-          folder.path() / shard, "MISSING",
-          fmt::format("tensor {}, which {} places here, is in no shard", in_quotes(name), kIndexFile));
+      fail(folder.path() / shard, "MISSING",
+           fmt::format("tensor {}, which {} places here, is in no shard", in_quotes(name),
+                       kIndexFile));
     }
     const std::filesystem::path stored = found->second.file->path().filename();
     if (stored != shard) {
@@ -131,9 +133,9 @@ void Checkpoint::add_shards(const Folder& folder) {
   }
   for (const auto& [name, location] : tensors_) {
     if (index.contains(name)) continue;
-    fail(
-        location.file->path(), "MISMATCH",
-        fmt::format("tensor {} is stored here, but {} does not list it", in_quotes(name), kIndexFile));
+    fail(location.file->path(), "MISMATCH",
+         fmt::format("tensor {} is stored here, but {} does not list it", in_quotes(name),
+                     kIndexFile));
   }
 }
 

@@ -79,6 +79,9 @@ class SafetensorsWriter {
   // header_bytes: room for the JSON header, rounded up so that data start 64-byte aligned.
   SafetensorsWriter(const std::filesystem::path& target, uint64_t header_bytes);
 
+  // Where the data start: the header's length and text come before.
+  static uint64_t data_offset(uint64_t header_bytes);
+
   void reserve(uint64_t data_bytes);  // disk space
   // Appends at the current end: no gaps. Returns the XXH3-64 of the bytes.
   uint64_t append(std::string_view name, base::DType dtype, std::span<const int64_t> shape,

@@ -17,20 +17,24 @@ namespace {
 constexpr uint64_t kDataAlignment = 64;
 constexpr uint64_t kLengthBytes = 8;
 
-// The header's room, so that the data behind it start aligned.
-uint64_t header_room(uint64_t bytes, const std::filesystem::path& target) {
+// Throws when a reader would refuse a header of that size.
+uint64_t checked_room(uint64_t bytes, const std::filesystem::path& target) {
   if (bytes > kMaxHeaderBytes - kDataAlignment) {
     throw Error(ErrorCode::kUsage,
                 fmt::format("{}: the header needs {} bytes, allowed are {} (LIMIT)",
                             base::printable(target.native()), bytes, kMaxHeaderBytes));
   }
-  return base::round_up(kLengthBytes + bytes, kDataAlignment) - kLengthBytes;
+  return SafetensorsWriter::data_offset(bytes) - kLengthBytes;
 }
 
 }  // namespace
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& target, uint64_t header_bytes)
-    : file_(target), target_(target), header_bytes_(header_room(header_bytes, target)) {}
+    : file_(target), target_(target), header_bytes_(checked_room(header_bytes, target)) {}
+
+uint64_t SafetensorsWriter::data_offset(uint64_t header_bytes) {
+  return base::round_up(kLengthBytes + header_bytes, kDataAlignment);
+}
 
 void SafetensorsWriter::reserve(uint64_t data_bytes) {
   file_.reserve(base::checked_add(data_bytes, kLengthBytes + header_bytes_, "the file's size"));
