@@ -31,9 +31,12 @@ struct JsonDocument::Storage {
 // Turns simdjson's tape into Json values. Recursion is bounded by the depth that simdjson checked.
 class JsonBuilder {
  public:
-  explicit JsonBuilder(std::string_view file) : file_(file) {}
+  JsonBuilder(std::string_view file, size_t max_values) : file_(file), max_values_(max_values) {}
 
   Json build(simdjson::dom::element element) {
+    if (++values_ > max_values_) {
+      fail(file_, fmt::format("more than {} JSON values (LIMIT)", max_values_));
+    }
     Json json;
     switch (element.type()) {
       case simdjson::dom::element_type::NULL_VALUE:
@@ -71,13 +74,13 @@ class JsonBuilder {
  private:
   void build_array(simdjson::dom::array array, Json& json) {
     json.kind_ = Json::Kind::kArray;
-    json.items_.reserve(std::min<size_t>(array.size(), 1u << 20));
+    json.items_.reserve(std::min(array.size(), max_values_ - values_));
     for (const simdjson::dom::element item : array) json.items_.push_back(build(item));
   }
 
   void build_object(simdjson::dom::object object, Json& json) {
     json.kind_ = Json::Kind::kObject;
-    json.members_.reserve(std::min<size_t>(object.size(), 1u << 20));
+    json.members_.reserve(std::min(object.size(), max_values_ - values_));
     for (const auto field : object) json.members_.push_back({field.key, build(field.value)});
     check_distinct(json.members_);
   }
@@ -103,6 +106,8 @@ class JsonBuilder {
   }
 
   std::string_view file_;
+  size_t max_values_;
+  size_t values_ = 0;
 };
 
 bool Json::as_bool(std::string_view where) const {
@@ -193,7 +198,7 @@ JsonDocument::JsonDocument(std::string_view text, std::string_view file, const J
     throw Error(ErrorCode::kOutOfMemory,
                 fmt::format("{}: no memory for {} bytes of JSON", file, text.size()));
   if (error) fail(file, fmt::format("{} (JSON)", simdjson::error_message(error)));
-  storage_->root = JsonBuilder(file).build(root);
+  storage_->root = JsonBuilder(file, limits.max_values).build(root);
 }
 
 JsonDocument::JsonDocument(JsonDocument&&) noexcept = default;

@@ -76,6 +76,7 @@ struct Json::Member {
 struct JsonLimits {
   size_t max_bytes = size_t{16} << 20;
   int max_depth = 64;
+  size_t max_values = size_t{1} << 23;  // 88 bytes each in memory
 };
 
 class JsonDocument {
