@@ -1,0 +1,31 @@
+// Integer dot products by maddubs on 256-bit registers. It adds two products in 16 bits with
+// saturation; both forms below stay under it.
+#pragma once
+
+namespace upg::kernels::UPG_ISA {
+namespace {
+
+static inline Ints dot_unsigned(Ints sums, Ints weights, Ints activations) {
+  const Ints pairs = _mm256_maddubs_epi16(weights, activations);
+  return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+// Levels of the path and sparse codecs, -63 ... 63, stored plus 63: 2 * 126 * 128 < 32768.
+struct SmallLevels {
+  static constexpr int kOffset = 63;
+  static Ints dot(Ints sums, Ints w, Ints x) { return dot_unsigned(sums, w, x); }
+};
+
+// Levels of the int8 codec, -128 ... 127: the weight's sign moves to the activation, which never is
+// -128: 2 * 128 * 127 < 32768.
+struct ByteLevels {
+  static constexpr int kOffset = 0;
+  static Ints from_codes(Ints codes) { return codes; }
+  static Ints dot(Ints sums, Ints w, Ints x) {
+    const Ints turned = _mm256_sign_epi8(x, w);
+    return dot_unsigned(sums, _mm256_abs_epi8(w), turned);
+  }
+};
+
+}  // namespace
+}  // namespace upg::kernels::UPG_ISA

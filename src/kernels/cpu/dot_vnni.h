@@ -1,0 +1,26 @@
+// Integer dot products by vpdpbusd: unsigned times signed bytes, four at a time, added to 32 bits.
+#pragma once
+
+namespace upg::kernels::UPG_ISA {
+namespace {
+
+// Weights as unsigned bytes: level + kOffset. Whoever sums subtracts kOffset * sum(activations).
+static inline Ints dot_unsigned(Ints sums, Ints weights, Ints activations) {
+  return _mm512_dpbusd_epi32(sums, weights, activations);
+}
+
+// Levels of the path and sparse codecs, -63 ... 63, stored plus 63.
+struct SmallLevels {
+  static constexpr int kOffset = 63;
+  static Ints dot(Ints sums, Ints w, Ints x) { return dot_unsigned(sums, w, x); }
+};
+
+// Levels of the int8 codec, -128 ... 127, stored plus 128.
+struct ByteLevels {
+  static constexpr int kOffset = 128;
+  static Ints from_codes(Ints codes) { return xor_bits(codes, splat_bytes(0x80)); }
+  static Ints dot(Ints sums, Ints w, Ints x) { return dot_unsigned(sums, w, x); }
+};
+
+}  // namespace
+}  // namespace upg::kernels::UPG_ISA

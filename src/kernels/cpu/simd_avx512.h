@@ -1,0 +1,150 @@
+// The vector layer on 512-bit registers (AVX-512 F, BW, VL, DQ). simd_avx2.h offers the same names.
+//
+// Everything here is static: a weak symbol compiled with these flags could become the program's
+// copy of a shared inline function and crash older machines (tests/check_symbols looks for them).
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace upg::kernels::UPG_ISA {
+
+using Ints = __m512i;
+using Floats = __m512;
+
+constexpr int kLanes = 16;         // floats in a register
+constexpr int kRowsPerVector = 4;  // interleaved rows in a register: 16 bytes each
+constexpr int kStrandsAtOnce = 2;  // decoded strands that fit the registers (8 vectors each)
+constexpr int kTokensAtOnce = 6;   // tokens a float tile of four rows keeps in registers
+
+// ---- bytes -------------------------------------------------------------------------------------
+
+static inline Ints load_bytes(const void* p) { return _mm512_loadu_si512(p); }
+static inline void store_bytes(void* p, Ints v) { _mm512_storeu_si512(p, v); }
+static inline Ints splat_bytes(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
+// The same 16 bytes for every row.
+static inline Ints load_for_all_rows(const void* p) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
+static inline Ints and_bits(Ints a, Ints b) { return _mm512_and_si512(a, b); }
+static inline Ints or_bits(Ints a, Ints b) { return _mm512_or_si512(a, b); }
+static inline Ints xor_bits(Ints a, Ints b) { return _mm512_xor_si512(a, b); }
+// Shifts 16-bit words; the caller masks what crosses a byte.
+template <int kBits>
+static inline Ints shift_right(Ints v) {
+  return _mm512_srli_epi16(v, kBits);
+}
+static inline Ints look_up(Ints table, Ints index) { return _mm512_shuffle_epi8(table, index); }
+static inline Ints add_bytes(Ints a, Ints b) { return _mm512_add_epi8(a, b); }
+// Every row's four 32-bit words move up by one; the last comes first.
+static inline Ints rotate_words(Ints v) {
+  return _mm512_shuffle_epi32(v, static_cast<_MM_PERM_ENUM>(0x93));
+}
+// `value` in the first 32-bit lane of every row, zero in the others.
+static inline Ints first_lanes(int32_t value) { return _mm512_maskz_set1_epi32(0x1111, value); }
+
+// ---- floats ------------------------------------------------------------------------------------
+
+static inline Floats zeros() { return _mm512_setzero_ps(); }
+static inline Floats splat(float v) { return _mm512_set1_ps(v); }
+static inline Floats load(const float* p) { return _mm512_loadu_ps(p); }
+static inline void store(float* p, Floats v) { _mm512_storeu_ps(p, v); }
+static inline __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+// The first n < kLanes floats; the others read as zero and are never touched in memory.
+static inline Floats load_part(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
+static inline void store_part(float* p, Floats v, int n) { _mm512_mask_storeu_ps(p, first(n), v); }
+// p[index[i]] for kLanes indices.
+static inline Floats gather_floats(const float* p, const int32_t* index) {
+  return _mm512_i32gather_ps(_mm512_loadu_si512(index), p, 4);
+}
+static inline Floats to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
+static inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+// c - a * b
+static inline Floats negated_multiply_add(Floats a, Floats b, Floats c) {
+  return _mm512_fnmadd_ps(a, b, c);
+}
+// The larger and the smaller; b where either is not a number.
+static inline Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+static inline Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+static inline Floats magnitude(Floats v) { return _mm512_abs_ps(v); }
+static inline Floats round_to_even(Floats v) {
+  return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+// v * 2^n for whole n in -150 ... 128.
+static inline Floats times_power_of_two(Floats v, Floats n) { return _mm512_scalef_ps(v, n); }
+static inline __m256 halves(Floats v) {
+  return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+}
+static inline float sum_of_lanes(Floats v) {
+  const __m256 h = halves(v);
+  const __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+  const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_add_ss(d, _mm_shuffle_ps(d, d, 1)));
+}
+static inline float largest(Floats v) {
+  const __m256 h = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  const __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+  const __m128 d = _mm_max_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_max_ss(d, _mm_shuffle_ps(d, d, 1)));
+}
+// The sums of four registers, side by side.
+static inline __m128 sums_of_four(Floats a, Floats b, Floats c, Floats d) {
+  const __m256 ab = _mm256_hadd_ps(halves(a), halves(b));
+  const __m256 cd = _mm256_hadd_ps(halves(c), halves(d));
+  const __m256 all = _mm256_hadd_ps(ab, cd);
+  return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+}
+// Each row's four lanes added: the rows' sums, side by side at `to` (kRowsPerVector floats).
+static inline void store_row_sums(float* to, Floats v) {
+  const Floats pairs = _mm512_add_ps(v, _mm512_permute_ps(v, 0xb1));
+  const Floats rows = _mm512_add_ps(pairs, _mm512_permute_ps(pairs, 0x4e));
+  _mm_storeu_ps(to, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, rows)));
+}
+
+// ---- other element types, kLanes at a time -----------------------------------------------------
+
+static inline Floats load_f32(const void* p) { return _mm512_loadu_ps(p); }
+static inline Floats load_bf16(const void* p) {
+  const __m256i bits = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+static inline Floats load_f16(const void* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+}
+static inline Floats load_int8(const void* p) {
+  return to_floats(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
+}
+static inline void store_f16(void* p, Floats v) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+// Rounds half to even, v within +-127; what was stored is added to the 32-bit lanes of `sums`.
+static inline Ints store_int8(void* p, Floats v, Ints sums) {
+  const __m512i whole = _mm512_cvtps_epi32(v);
+  _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(whole));
+  return _mm512_add_epi32(sums, whole);
+}
+static inline Ints zero_ints() { return _mm512_setzero_si512(); }
+static inline int32_t sum_ints(Ints v) { return _mm512_reduce_add_epi32(v); }
+
+// ---- signs and butterflies ---------------------------------------------------------------------
+
+// Flips the lanes whose bit (least significant first) is set in the kLanes bits at p.
+static inline Floats flip_signs(Floats v, const uint8_t* p) {
+  const __mmask16 minus = static_cast<__mmask16>(p[0] | p[1] << 8);
+  const __m512i bits = _mm512_maskz_set1_epi32(minus, INT32_MIN);
+  return _mm512_xor_ps(v, _mm512_castsi512_ps(bits));
+}
+// Lane i becomes v[i] + v[i + s] where i has bit s clear, v[i - s] - v[i] where it is set:
+// all four stages s = 1, 2, 4, 8.
+static inline Floats butterflies(Floats v) {
+  const auto stage = [](Floats x, Floats other, __mmask16 upper) {
+    return _mm512_mask_sub_ps(_mm512_add_ps(other, x), upper, other, x);
+  };
+  v = stage(v, _mm512_permute_ps(v, 0xb1), 0xaaaa);
+  v = stage(v, _mm512_permute_ps(v, 0x4e), 0xcccc);
+  v = stage(v, _mm512_shuffle_f32x4(v, v, 0xb1), 0xf0f0);
+  return stage(v, _mm512_shuffle_f32x4(v, v, 0x4e), 0xff00);
+}
+
+}  // namespace upg::kernels::UPG_ISA

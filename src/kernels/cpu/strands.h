@@ -1,0 +1,92 @@
+// Products of decoded integer weights with quantised activations, for any codec.
+//
+// A strand is the rows that share a register (kRowsPerVector of them, 16 bytes a row); the strands
+// of a group of four rows lie side by side in every 64 bytes. A Source turns the bytes of one
+// strand and block into eight vectors of 16 columns; a tile multiplies a few strands with a few
+// inputs, so that a block is decoded once for all of them.
+#pragma once
+
+#include "kernels/cpu_ops.h"
+
+namespace upg::kernels::UPG_ISA {
+namespace {
+
+constexpr int kVectors = codec::kBlockColumns / 16;                   // a strand and block
+constexpr int kStrandsPerGroup = codec::kGroupRows / kRowsPerVector;  // 1 or 2
+constexpr int kStrandBytes = static_cast<int>(sizeof(Ints));          // of every 64
+constexpr int kTileTokens = 16;                                       // inputs of one tile
+constexpr int64_t kPrefetchBytes = 4096;  // past the page end, where the hardware stops
+
+// Blocks of inputs: `tokens` rows of x from `token`, from block `block`.
+struct InputTile {
+  const int8_t* q;
+  const float* scale;
+  const int32_t* sum;
+  int64_t cols;
+  int64_t blocks;  // of a whole row
+  int tokens;
+};
+
+InputTile input_tile(const QuantisedInput& x, int64_t token, int64_t block, int tokens) {
+  const int64_t blocks = x.cols / codec::kBlockColumns;
+  return {x.q + token * x.cols + block * codec::kBlockColumns,
+          x.scale + token * blocks + block,
+          x.sum + token * blocks + block,
+          x.cols,
+          blocks,
+          tokens};
+}
+
+// One decoded block of kCount strands times every input of the tile. q, scale, sum: the block's.
+template <class Levels, int kCount, int kStride>
+inline __attribute__((always_inline)) void multiply_block(const Ints (&w)[kCount][kVectors],
+                                                          const InputTile& x, int tokens,
+                                                          int64_t block, Floats* sums) {
+  for (int t = 0; t < tokens; ++t) {
+    const int8_t* q = x.q + t * x.cols + block * codec::kBlockColumns;
+    const int64_t at = t * x.blocks + block;
+    Ints dots[kCount];
+    for (int s = 0; s < kCount; ++s) dots[s] = first_lanes(-Levels::kOffset * x.sum[at]);
+    for (int k = 0; k < kVectors; ++k) {
+      const Ints activations = load_for_all_rows(q + 16 * k);
+      for (int s = 0; s < kCount; ++s) dots[s] = Levels::dot(dots[s], w[s][k], activations);
+    }
+    const Floats scale = splat(x.scale[at]);
+    for (int s = 0; s < kCount; ++s) {
+      sums[t * kStride + s] = multiply_add(to_floats(dots[s]), scale, sums[t * kStride + s]);
+    }
+  }
+}
+
+// Blocks [0, blocks) of kStrands strands times a tile of inputs. at[s]: first byte of strand s;
+// sums: [tokens, kStrands], added to. kTokens: x.tokens where the compiler should know it, else 0.
+template <int kStrands, int kTokens, class Source>
+inline __attribute__((always_inline)) void multiply_strands(const Source& source,
+                                                            const uint8_t* const (&at)[kStrands],
+                                                            int64_t blocks, const InputTile& x,
+                                                            Floats* sums) {
+  constexpr int kCount = kStrands < kStrandsAtOnce ? kStrands : kStrandsAtOnce;
+  const int tokens = kTokens > 0 ? kTokens : x.tokens;
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int s = 0; s < kStrands; s += kCount) {
+      Ints w[kCount][kVectors];
+      for (int i = 0; i < kCount; ++i) source.load(at[s + i] + b * Source::kBlockBytes, w[i]);
+      multiply_block<typename Source::Levels, kCount, kStrands>(w, x, tokens, b, sums + s);
+    }
+  }
+}
+
+// Adds up each row's lanes, scales, and stores the rows of a strand that lie before `end`.
+inline void store_strand(Floats sums, int64_t row, int64_t end, const float* scale, float unit,
+                         const Output& out, int64_t token) {
+  float rows[kRowsPerVector];
+  store_row_sums(rows, sums);
+  float* y = out.y + token * out.stride;
+  for (int i = 0; i < kRowsPerVector && row + i < end; ++i) {
+    const float value = rows[i] * (scale[row + i] * unit);
+    y[row + i] = out.store == Store::kAdd ? y[row + i] + value : value;
+  }
+}
+
+}  // namespace
+}  // namespace upg::kernels::UPG_ISA

@@ -1,0 +1,26 @@
+// The table of one instruction set.
+#include "kernels/cpu/ops.h"
+#include UPG_ISA_HEADER
+
+namespace upg::kernels::UPG_ISA {
+
+extern const CpuOps table;
+constinit const CpuOps table = {
+    .name = kName,
+    .needs = kNeeds,
+    .supported = kSupported,
+    .matmul_path = matmul_path,
+    .matmul_int8 = matmul_int8,
+    .matmul_sparse = matmul_sparse,
+    .matmul_mdcsr = matmul_mdcsr,
+    .matmul_raw = matmul_raw,
+    .rotate = rotate,
+    .quantise = quantise,
+    .rms_norm = rms_norm,
+    .rope = rope,
+    .store_kv = store_kv,
+    .attention = attention,
+    .swiglu = swiglu,
+};
+
+}  // namespace upg::kernels::UPG_ISA
