@@ -84,9 +84,11 @@ CompressResult compress(const std::filesystem::path& checkpoint,
 
 // Writes a Hugging Face checkpoint folder (config, tokenizer files, model.safetensors or shards of
 // at most 5 GB) with dense weights. dtype: "bf16", "f16", "f32"; empty: each tensor's own of the
-// source.
+// source. The folder appears whole or not at all; it must be new or empty. cols: the least number
+// of columns of matrices in version 2 files that do not say it; 0: what their indices need.
 void decompress(const std::filesystem::path& file, const std::filesystem::path& folder,
-                std::string_view dtype, int threads = 0, const ProgressCallback& progress = {});
+                std::string_view dtype, int threads = 0, const ProgressCallback& progress = {},
+                int64_t cols = 0);
 
 struct TensorReport {
   std::string name;

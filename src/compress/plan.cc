@@ -1,0 +1,268 @@
+#include "compress/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/threads.h"
+#include "codec/matrix.h"
+#include "compress/encode.h"
+#include "compress/estimate.h"
+#include "upg/error.h"
+
+namespace upg::compression {
+namespace {
+
+using base::DType;
+using model::Role;
+using model::TensorSpec;
+using nlohmann::ordered_json;
+
+// What a process of ours holds before it has read a weight: code, allocator, headers.
+constexpr uint64_t kProcessBytes = uint64_t{64} << 20;
+
+uint64_t elements_of(const TensorSpec& spec) {
+  return static_cast<uint64_t>(spec.rows) * static_cast<uint64_t>(spec.cols);
+}
+
+std::vector<DType> dtypes_of(const SourceModel& source) {
+  std::vector<DType> dtypes;
+  for (const format::TensorEntry* entry : source.entries) dtypes.push_back(entry->view.dtype);
+  return dtypes;
+}
+
+PlannedTensor planned(const TensorSpec& spec, const Storage& storage) {
+  PlannedTensor tensor{.name = spec.name,
+                       .codec = "f32",
+                       .rows = spec.rows,
+                       .cols = spec.cols,
+                       .bytes = elements_of(spec) * sizeof(float),
+                       .rotated = storage.rotated};
+  if (storage.is_matrix()) {
+    tensor.codec = storage.codec->name;
+    tensor.bytes = bytes_of(storage.parts(spec.rows, spec.cols));
+  }
+  return tensor;
+}
+
+// The tensors with the signs of rotated activations: name and bytes.
+std::map<std::string, uint64_t> signs_of(const Plan& plan) {
+  std::map<std::string, uint64_t> signs;
+  for (size_t i = 0; i < plan.storage.size(); ++i) {
+    const TensorSpec& spec = plan.source.specs[i];
+    if (!plan.storage[i].rotated) continue;
+    signs[signs_name(spec)] = static_cast<uint64_t>(codec::padded_cols(spec.cols) / 8);
+  }
+  return signs;
+}
+
+uint64_t text_bytes(const SourceModel& source) {
+  uint64_t bytes = 0;
+  for (const std::string_view name : kTextTensors) bytes += source.checkpoint.text(name).size();
+  return bytes;
+}
+
+// A function of the plan alone, so that the size of the file is known beforehand.
+uint64_t header_estimate(const Plan& plan, const CompressOptions& options) {
+  constexpr uint64_t kErrorDigits = 32;  // the relative error is not known yet
+  std::vector<std::string> names(kTextTensors.begin(), kTextTensors.end());
+  for (const auto& [name, bytes] : signs_of(plan)) names.push_back(name);
+  for (const TensorSpec& spec : plan.source.specs) {
+    if (spec.role == Role::kVector) names.push_back(spec.name);
+  }
+  const format::UpgInfo info = plan.info(options, 0.0);
+  for (const format::MatrixRecord& record : info.matrices) {
+    const codec::Codec* codec = codec::find_codec(record.codec);
+    for (const codec::PartSpec& part : codec->parts(record.rows, record.cols, {})) {
+      names.push_back(part_name(record, part.suffix, plan.version2()));
+    }
+  }
+  return format::estimate_header(info, names) + kErrorDigits;
+}
+
+// What the parts of one matrix ask for.
+struct PartNeeds {
+  uint64_t memory = 0;  // while it is encoded: byte-sized parts twice (their aligned copy)
+  uint64_t kept = 0;    // until the end of the file
+  uint64_t parked = 0;  // on disk until the end of the file
+};
+
+PartNeeds needs_of(const std::vector<codec::PartSpec>& parts, bool version2) {
+  PartNeeds needs;
+  for (const codec::PartSpec& part : parts) {
+    const uint64_t bytes = bytes_of({&part, 1});
+    needs.memory += base::size_of(part.dtype) == 1 ? 2 * bytes : bytes;
+    if (!is_large(part, version2)) {
+      needs.kept += bytes;
+    } else if (!version2 && bytes % 64 != 0) {
+      needs.parked += bytes;
+    }
+  }
+  return needs;
+}
+
+// Peak of the resident set while it runs, and disk: the largest matrix as it is encoded, a few
+// chunks of rows a thread, the training sample with room for what the encoder derives from it, and
+// all that is kept for the end of the file.
+void estimate_needs(Plan& plan) {
+  uint64_t largest = 0;
+  uint64_t chunk = 0;
+  uint64_t kept = text_bytes(plan.source) * 3;
+  uint64_t parked = 0;
+  for (size_t i = 0; i < plan.storage.size(); ++i) {
+    const TensorSpec& spec = plan.source.specs[i];
+    if (!plan.storage[i].is_matrix()) {
+      kept += elements_of(spec) * sizeof(float);
+      continue;
+    }
+    const PartNeeds needs = needs_of(plan.storage[i].parts(spec.rows, spec.cols), plan.version2());
+    largest = std::max(largest, needs.memory);
+    kept += needs.kept;
+    parked += needs.parked;
+    const auto row = static_cast<uint64_t>(codec::padded_cols(spec.cols)) * sizeof(float);
+    chunk = std::max({chunk, static_cast<uint64_t>(chunk_rows(spec.cols)) * row,
+                      static_cast<uint64_t>(sample_rows(spec.rows, spec.cols)) * row});
+  }
+  plan.summary.disk_bytes = plan.summary.output_bytes + parked;
+  plan.summary.peak_ram_bytes =
+      kProcessBytes + largest + kept + chunk * (4 * static_cast<uint64_t>(plan.threads) + 4);
+}
+
+void sum_bits(Plan& plan) {
+  CompressPlan& summary = plan.summary;
+  BitSum layers;
+  BitSum at_5120;
+  for (size_t i = 0; i < plan.storage.size(); ++i) {
+    const TensorSpec& spec = plan.source.specs[i];
+    if (spec.role != Role::kMatrix) continue;
+    const auto count = static_cast<double>(elements_of(spec));
+    const uint64_t bytes = summary.tensors[i].bytes;
+    layers.add(8.0 * static_cast<double>(bytes) / count, count);
+    at_5120.add(bits_at_5120(plan.storage[i], spec.rows, spec.cols, bytes), count);
+  }
+  summary.layer_bits = layers.average();
+  summary.layer_bits_at_5120 = at_5120.average();
+}
+
+void summarise(Plan& plan, const CompressOptions& options) {
+  CompressPlan& summary = plan.summary;
+  plan.data_bytes = text_bytes(plan.source);
+  for (const auto& [name, bytes] : signs_of(plan)) plan.data_bytes += bytes;
+  for (size_t i = 0; i < plan.storage.size(); ++i) {
+    summary.tensors.push_back(planned(plan.source.specs[i], plan.storage[i]));
+    plan.data_bytes += summary.tensors.back().bytes;
+  }
+  plan.header_estimate = header_estimate(plan, options);
+  summary.parameters = model::parameter_count(plan.source.specs);
+  summary.output_bytes = format::UpgWriter::file_bytes(plan.header_estimate, plan.data_bytes);
+  summary.ratio_f32 =
+      4.0 * static_cast<double>(summary.parameters) / static_cast<double>(summary.output_bytes);
+  summary.bits_per_weight = 32.0 / summary.ratio_f32;
+  estimate_needs(plan);
+  sum_bits(plan);
+}
+
+// Element types of the vectors, for decompress: the most frequent one, and those that differ.
+void add_vector_dtypes(ordered_json& settings, const SourceModel& source) {
+  std::map<std::string_view, int> counts;
+  for (size_t i = 0; i < source.specs.size(); ++i) {
+    if (source.specs[i].role == Role::kVector) {
+      counts[base::name_of(source.entries[i]->view.dtype)] += 1;
+    }
+  }
+  const auto most =
+      std::max_element(counts.begin(), counts.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most == counts.end()) return;
+  settings["vector_dtype"] = most->first;
+  ordered_json others = ordered_json::object();
+  for (size_t i = 0; i < source.specs.size(); ++i) {
+    const std::string_view dtype = base::name_of(source.entries[i]->view.dtype);
+    if (source.specs[i].role == Role::kVector && dtype != most->first) {
+      others[source.specs[i].name] = dtype;
+    }
+  }
+  if (!others.empty()) settings["vector_dtypes"] = others;
+}
+
+std::string settings_text(const Plan& plan, const CompressOptions& options, double error) {
+  ordered_json settings;
+  settings["profile"] = options.profile;
+  if (plan.profile.has_sparsity) settings["sparsity"] = options.sparsity;
+  if (!options.tensor_codecs.empty()) {
+    ordered_json overrides = ordered_json::array();
+    for (const auto& [pattern, name] : options.tensor_codecs) overrides.push_back({pattern, name});
+    settings["tensor_codecs"] = overrides;
+  }
+  settings["relative_error"] = error;
+  add_vector_dtypes(settings, plan.source);
+  return settings.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+}  // namespace
+
+bool is_large(const codec::PartSpec& part, bool version2) noexcept {
+  constexpr uint64_t kSmall = uint64_t{1} << 20;
+  return version2 || base::size_of(part.dtype) == 1 || bytes_of({&part, 1}) > kSmall;
+}
+
+std::string part_name(const format::MatrixRecord& record, std::string_view suffix, bool version2) {
+  if (suffix.empty()) return record.stem;
+  return fmt::format("{}{}{}", record.stem, version2 ? "_" : ".", suffix);
+}
+
+std::vector<format::MatrixRecord> Plan::records() const {
+  std::vector<format::MatrixRecord> records;
+  for (size_t i = 0; i < storage.size(); ++i) {
+    if (!storage[i].is_matrix()) continue;
+    const TensorSpec& spec = source.specs[i];
+    format::MatrixRecord record;
+    record.name = spec.name;
+    record.codec = storage[i].codec->name;
+    record.codec_version = storage[i].codec->version;
+    record.rows = spec.rows;
+    record.cols = spec.cols;
+    if (storage[i].rotated) record.signs = signs_name(spec);
+    record.stem = version2() ? fmt::format("layer_{}", records.size()) : spec.name;
+    record.source_dtype = base::name_of(source.entries[i]->view.dtype);
+    records.push_back(std::move(record));
+  }
+  return records;
+}
+
+format::UpgInfo Plan::info(const CompressOptions& options, double relative_error) const {
+  format::UpgInfo info;
+  info.version = profile.version;
+  info.profile = profile.name;
+  info.config = source.checkpoint.text("config.json");
+  info.generation_config = source.checkpoint.text("generation_config.json");
+  info.chat_template = source.chat_template;
+  info.matrices = records();
+  info.compression = settings_text(*this, options, relative_error);
+  return info;
+}
+
+Plan make_plan(const std::filesystem::path& checkpoint, const CompressOptions& options) {
+  const Profile& profile = find_profile(options.profile);  // before anything is read
+  Plan plan(open_source(checkpoint));
+  plan.profile = profile;
+  plan.storage = choose_storage(plan.source.specs, dtypes_of(plan.source), options);
+  plan.threads = options.threads > 0 ? options.threads : base::default_threads();
+  summarise(plan, options);
+  return plan;
+}
+
+}  // namespace upg::compression
+
+namespace upg {
+
+CompressPlan plan_compression(const std::filesystem::path& checkpoint,
+                              const CompressOptions& options) {
+  compression::Plan plan = compression::make_plan(checkpoint, options);
+  plan.summary.seconds_estimate = compression::estimate_seconds(plan);
+  return plan.summary;
+}
+
+}  // namespace upg
