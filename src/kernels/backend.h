@@ -209,7 +209,7 @@ enum class Activations : uint8_t { kInt8, kF32 };  // kF32: the oracle for what 
 
 struct BackendOptions {
   std::string device = "auto";  // auto, cpu, reference
-  std::string cpu;              // instruction set by name; empty: UPG_CPU, else the best there is
+  std::string cpu = "";         // instruction set by name; empty: UPG_CPU, else the best there is
   int threads = 0;              // 0: base::default_threads()
   Activations activations = Activations::kInt8;
 };

@@ -89,7 +89,8 @@ struct CpuOps {
   void (*matmul_raw)(const codec::RawMatrix& w, int64_t cols, RowRange rows, const FloatInput& x,
                      const Output& out) noexcept;
 
-  // In place, one vector of cols (a multiple of 128) floats: signs, then Hadamard, / sqrt(128).
+  // In place, one vector of cols (a multiple of 128) floats: signs, then Hadamard, / sqrt(128). To
+  // the last bit what codec::rotate gives, so that every table quantises alike.
   void (*rotate)(float* x, int64_t cols, const uint8_t* signs) noexcept;
   // One vector: q [cols], scale and sum [cols / 128].
   void (*quantise)(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* sum) noexcept;
