@@ -107,7 +107,8 @@ PathFit to_levels(int bits, const RealPalettes& real) {
   const int states = 1 << bits;
   const auto [a_low, a_high] = std::minmax_element(real.a.begin(), real.a.begin() + states);
   const auto [b_low, b_high] = std::minmax_element(real.b.begin(), real.b.begin() + states);
-  const double extreme = std::max(*a_high + *b_high, -(*a_low + *b_low));
+  double extreme = std::max(*a_high + *b_high, -(*a_low + *b_low));
+  if (!(extreme > 0)) extreme = 1;  // nothing but zeros
   PathFit fit;
   fit.palettes.bits = bits;
   fit.levels_per_rms = static_cast<float>(kMaxLevel / extreme);
@@ -140,6 +141,45 @@ RealPalettes to_real(const PathFit& fit) {
   return real;
 }
 
+struct Attempt {
+  PathFit fit;
+  double explained = 0;  // of the sum of squares
+};
+
+Attempt alternate(PathFit fit, std::span<const float> chains, int64_t count) {
+  double square = 0;
+  for (const float x : chains) square += static_cast<double>(x) * x;
+  Attempt best = {fit, 0};
+  for (int round = 0, idle = 0; round < kMaxRounds && idle < kPatience; ++round) {
+    const Pairs pairs = search_pairs(fit, chains, count);
+    RealPalettes real = to_real(fit);
+    const double explained = refit_scale(pairs, fit);
+    const double gain = explained - best.explained;
+    idle = gain > kWorthwhile * (square - best.explained) ? 0 : idle + 1;
+    if (gain > 0) best = {fit, explained};
+    fit_entries(1 << fit.palettes.bits, pairs, real);
+    fit = to_levels(fit.palettes.bits, real);
+  }
+  return best;
+}
+
+// A start for weights that are not Gaussian: the first palette goes where the weights have as many
+// below them as the Gaussian has, the second is scaled as the middle half of the first.
+PathFit quantile_fit(const PathFit& start, std::span<const float> chains) {
+  const int states = 1 << start.palettes.bits;
+  std::vector<float> sorted(chains.begin(), chains.end());
+  std::sort(sorted.begin(), sorted.end());
+  RealPalettes real = to_real(start);
+  const double middle = real.a[3 * states / 4] - real.a[states / 4];
+  for (int i = 0; i < states; ++i) {
+    const double share = 0.5 * std::erfc(-real.a[i] / std::sqrt(2.0));
+    real.a[i] = sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1))];
+  }
+  const double factor = (real.a[3 * states / 4] - real.a[states / 4]) / middle;
+  for (double& b : real.b) b *= factor;
+  return to_levels(start.palettes.bits, real);
+}
+
 }  // namespace
 
 PathFit gaussian_fit(int bits) {
@@ -149,24 +189,9 @@ PathFit gaussian_fit(int bits) {
 
 PathFit fit_palettes(const PathFit& start, std::span<const float> chains, int64_t count) {
   UPG_CHECK(static_cast<int64_t>(chains.size()) == count * kChainLength);
-  const int bits = start.palettes.bits;
-  double square = 0;
-  for (const float x : chains) square += static_cast<double>(x) * x;
-  PathFit fit = start, best = start;
-  double best_error = square;
-  for (int round = 0, idle = 0; round < kMaxRounds && idle < kPatience; ++round) {
-    const Pairs pairs = search_pairs(fit, chains, count);
-    RealPalettes real = to_real(fit);
-    const double error = square - refit_scale(pairs, fit);
-    idle = error < best_error * (1 - kWorthwhile) ? 0 : idle + 1;
-    if (error < best_error) {
-      best_error = error;
-      best = fit;
-    }
-    fit_entries(1 << bits, pairs, real);
-    fit = to_levels(bits, real);
-  }
-  return best;
+  const Attempt from_start = alternate(start, chains, count);
+  const Attempt from_quantiles = alternate(quantile_fit(start, chains), chains, count);
+  return from_quantiles.explained > from_start.explained ? from_quantiles.fit : from_start.fit;
 }
 
 }  // namespace upg::codec

@@ -19,7 +19,8 @@ struct PathFit {
 PathFit gaussian_fit(int bits);
 
 // The fit for chains [16, count] whose rows have been divided by their root mean square: search and
-// least squares in turn, from `start`. Deterministic. Never worse than `start` on these chains.
+// least squares in turn, from `start` and from a start shaped after the weights, whichever ends
+// better. Deterministic. Never worse than `start` on these chains.
 PathFit fit_palettes(const PathFit& start, std::span<const float> chains, int64_t count);
 
 }  // namespace upg::codec
