@@ -56,6 +56,7 @@ struct PlannedTensor {
 struct CompressPlan {
   std::vector<PlannedTensor> tensors;
   uint64_t parameters = 0;
+  uint64_t layer_parameters = 0;  // of the layers' matrices
   uint64_t output_bytes = 0;
   double ratio_f32 = 0;           // 4 * parameters / output_bytes
   double bits_per_weight = 0;     // 8 * output_bytes / parameters

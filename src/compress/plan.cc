@@ -142,6 +142,7 @@ void sum_bits(Plan& plan) {
     layers.add(8.0 * static_cast<double>(bytes) / count, count);
     at_5120.add(bits_at_5120(plan.storage[i], spec.rows, spec.cols, bytes), count);
   }
+  summary.layer_parameters = static_cast<uint64_t>(layers.weights);
   summary.layer_bits = layers.average();
   summary.layer_bits_at_5120 = at_5120.average();
 }

@@ -1,0 +1,195 @@
+// upg compress: a checkpoint becomes a UPG file, or the plan of one.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+#include "cli/cli.h"
+#include "cli/tensor_table.h"
+#include "upg/error.h"
+
+namespace upg::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct CompressFlags {
+  std::string checkpoint;
+  std::string output;
+  CompressOptions options;
+  std::vector<std::string> tensors;
+  bool dry_run = false;
+};
+
+constexpr const char* kFooter = R"(Profiles:
+  10x     layers path3 (3 bits, rotated), embedding and head path4: a tenth of float32
+  sparse  layers with a share of zeros (--sparsity) and 4-bit values, embedding and head path4
+  mdcsr   every matrix in compressed sparse rows: format version 2, readable elsewhere
+  8bit    every matrix int8        raw   every matrix as it is
+
+Examples:
+  upg compress phi-4 -o phi-4.upg
+  upg compress phi-4 --dry-run
+  upg compress phi-4 -o phi-4.upg --tensor 'lm_head=raw' --tensor '*.down_proj=path4'
+  upg compress pruned-model -o pruned.upg --profile sparse --sparsity 0.5)";
+
+std::pair<std::string, std::string> parse_override(const std::string& text) {
+  const size_t equals = text.rfind('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("--tensor: found \"{}\", allowed is PATTERN=CODEC, for instance "
+                            "lm_head=raw",
+                            base::printable(text)));
+  }
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+ordered_json plan_json(const CompressPlan& plan) {
+  ordered_json json;
+  json["parameters"] = plan.parameters;
+  json["output_bytes"] = plan.output_bytes;
+  json["ratio_f32"] = plan.ratio_f32;
+  json["bits_per_weight"] = plan.bits_per_weight;
+  json["layer_bits"] = plan.layer_bits;
+  json["layer_bits_at_5120"] = plan.layer_bits_at_5120;
+  json["peak_ram_bytes"] = plan.peak_ram_bytes;
+  json["disk_bytes"] = plan.disk_bytes;
+  return json;
+}
+
+ordered_json tensors_json(const CompressPlan& plan) {
+  ordered_json list = ordered_json::array();
+  for (const PlannedTensor& tensor : plan.tensors) {
+    list.push_back({{"name", tensor.name},
+                    {"codec", tensor.codec},
+                    {"rows", tensor.rows},
+                    {"cols", tensor.cols},
+                    {"bytes", tensor.bytes},
+                    {"rotated", tensor.rotated}});
+  }
+  return list;
+}
+
+std::string plan_table(const CompressPlan& plan) {
+  std::vector<TensorLine> lines;
+  for (const PlannedTensor& tensor : plan.tensors) {
+    lines.push_back(
+        {tensor.name, tensor.codec, tensor.rows, tensor.cols, tensor.bytes, tensor.rotated});
+  }
+  return tensor_table(lines);
+}
+
+std::string size_line(uint64_t bytes, double ratio, double bits, const CompressPlan& plan) {
+  return fmt::format(
+      "{} for {:.2f} M weights: {:.2f}:1 against float32, {:.3f} bits a weight; layers {:.3f} "
+      "bits, at Phi-4's width {:.3f}\n",
+      base::format_bytes(bytes), static_cast<double>(plan.parameters) / 1e6, ratio, bits,
+      plan.layer_bits, plan.layer_bits_at_5120);
+}
+
+// Why a model whose layers take 3 bits ends up below ten to one; empty when it does not.
+std::string why_below_ten(uint64_t file_bytes, double ratio, const CompressPlan& plan) {
+  if (ratio >= 10 || plan.layer_bits_at_5120 > 3.2) return {};
+  uint64_t tensors = 0;
+  for (const PlannedTensor& tensor : plan.tensors) tensors += tensor.bytes;
+  const auto percent = [](uint64_t part, uint64_t whole) {
+    return 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+  };
+  return fmt::format(
+      "Below 10:1 because the model is small: its short rows make the layers {:.3f} bits instead "
+      "of {:.3f}, embedding and head at 4 bits are {:.0f} % of the weights, tokenizer and header "
+      "{:.0f} % of the file.\n",
+      plan.layer_bits, plan.layer_bits_at_5120,
+      percent(plan.parameters - plan.layer_parameters, plan.parameters),
+      percent(file_bytes - tensors, file_bytes));
+}
+
+void dry_run(const CompressFlags& flags, const Common& common) {
+  const CompressPlan plan = plan_compression(flags.checkpoint, flags.options);
+  if (common.json) {
+    ordered_json json = plan_json(plan);
+    json["seconds_estimate"] = plan.seconds_estimate;
+    json["tensors"] = tensors_json(plan);
+    print_text(json.dump() + "\n");
+    return;
+  }
+  print_text(plan_table(plan));
+  print_text(size_line(plan.output_bytes, plan.ratio_f32, plan.bits_per_weight, plan));
+  print_text(why_below_ten(plan.output_bytes, plan.ratio_f32, plan));
+  print_text(fmt::format(
+      "needs {} of memory, {} of disk and about {}\n", base::format_bytes(plan.peak_ram_bytes),
+      base::format_bytes(plan.disk_bytes), base::format_duration(plan.seconds_estimate)));
+}
+
+void print_result(const CompressFlags& flags, const CompressResult& result, bool as_json) {
+  const double rate =
+      result.seconds > 0 ? static_cast<double>(result.plan.parameters) / result.seconds : 0;
+  if (as_json) {
+    ordered_json json = plan_json(result.plan);
+    json["file"] = flags.output;
+    json["profile"] = flags.options.profile;
+    json["file_bytes"] = result.file_bytes;
+    json["ratio_f32"] = result.ratio_f32;
+    json["bits_per_weight"] = result.bits_per_weight;
+    json["relative_error"] = result.relative_error;
+    json["seconds"] = result.seconds;
+    json["weights_per_second"] = rate;
+    print_text(json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+    return;
+  }
+  print_text(fmt::format(
+      "{}: {}", base::printable(flags.output),
+      size_line(result.file_bytes, result.ratio_f32, result.bits_per_weight, result.plan)));
+  print_text(fmt::format("relative error {:.4f}, {}, {:.1f} million weights a second\n",
+                         result.relative_error, base::format_duration(result.seconds), rate / 1e6));
+  print_text(why_below_ten(result.file_bytes, result.ratio_f32, result.plan));
+}
+
+void run(CompressFlags& flags, const Common& common) {
+  flags.options.threads = common.threads;
+  for (const std::string& text : flags.tensors) {
+    flags.options.tensor_codecs.push_back(parse_override(text));
+  }
+  if (flags.dry_run) {
+    dry_run(flags, common);
+    return;
+  }
+  if (flags.output.empty()) {
+    throw Error(ErrorCode::kUsage, "compress: -o FILE is missing (or --dry-run)");
+  }
+  CompressResult result;
+  {
+    ProgressLine line("compress");
+    result = compress(flags.checkpoint, flags.output, flags.options,
+                      [&line](const Progress& progress) { return line(progress); });
+  }
+  print_result(flags, result, common.json);
+}
+
+}  // namespace
+
+void add_compress(CLI::App& app, Common& common) {
+  const auto flags = std::make_shared<CompressFlags>();
+  CLI::App* verb = add_verb(app, "compress", "Make a UPG file from a checkpoint", common,
+                            [flags, &common] { run(*flags, common); });
+  verb->add_option("CHECKPOINT", flags->checkpoint,
+                   "A Hugging Face folder: config.json, tokenizer.json, safetensors")
+      ->required();
+  verb->add_option("-o,--output", flags->output, "The file to write, usually NAME.upg");
+  verb->add_option("--profile", flags->options.profile, "10x, sparse, mdcsr, 8bit, raw")
+      ->capture_default_str();
+  verb->add_option("--sparsity", flags->options.sparsity,
+                   "Share of zeros, 0 <= S < 1, where the codec is sparse or mdcsr")
+      ->capture_default_str();
+  verb->add_option("--tensor", flags->tensors,
+                   "PATTERN=CODEC: another codec for the matrices whose name matches (* and ?); "
+                   "repeatable, the last match wins; path2 path3 path4 int8 sparse mdcsr raw bf16 "
+                   "f16 f32")
+      ->allow_extra_args(false);
+  verb->add_flag("--dry-run", flags->dry_run,
+                 "Only say what it would take: size, memory, disk, time; reads no weights");
+  verb->add_flag("--force", flags->options.force, "Replace the output if it exists");
+  verb->footer(kFooter);
+}
+
+}  // namespace upg::cli
