@@ -87,9 +87,9 @@ class UpgSource final : public ModelSource {
   }
 
   const base::TensorView& vector_view(const TensorSpec& spec) const {
-    const format::TensorEntry* entry = file_.container().find(spec.name);
-    if (entry == nullptr) fail_missing(spec.name, file_name_);
-    return entry->view;
+    const base::TensorView* tensor = file_.find_tensor(spec.name);
+    if (tensor == nullptr) fail_missing(spec.name, file_name_);
+    return *tensor;
   }
 
   [[noreturn]] void fail(const MatrixRecord& matrix, std::string_view found,
@@ -116,16 +116,16 @@ class UpgSource final : public ModelSource {
   const uint8_t* signs_of(const MatrixRecord& matrix, const TensorSpec& spec) const {
     if (matrix.signs.empty()) return nullptr;
     if (spec.role == Role::kEmbedding) fail(matrix, "a rotation", "none for an embedding", "FIELD");
-    const format::TensorEntry* entry = file_.container().find(matrix.signs);
-    if (entry == nullptr) fail_missing(matrix.signs, file_name_);
+    const base::TensorView* signs = file_.find_tensor(matrix.signs);
+    if (signs == nullptr) fail_missing(matrix.signs, file_name_);
     const std::vector<int64_t> shape = {codec::padded_cols(spec.cols) / 8};
-    if (entry->view.dtype != base::DType::kU8 || entry->view.shape != shape) {
+    if (signs->dtype != base::DType::kU8 || signs->shape != shape) {
       fail(matrix,
-           fmt::format("signs of {} {}", base::name_of(entry->view.dtype),
-                       base::shape_text(entry->view.shape)),
+           fmt::format("signs of {} {}", base::name_of(signs->dtype),
+                       base::shape_text(signs->shape)),
            fmt::format("U8 {}", base::shape_text(shape)), "MISMATCH");
     }
-    return entry->view.data<uint8_t>();
+    return signs->data<uint8_t>();
   }
 
   codec::Matrix bind(const TensorSpec& spec) const {
