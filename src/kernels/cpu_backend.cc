@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/checked.h"
+#include "base/machine.h"
 #include "codec/codec.h"
 #include "kernels/cpu_weight.h"
 #include "upg/error.h"
@@ -71,7 +72,11 @@ std::string CpuBackend::describe() const {
 
 Buffer CpuBackend::allocate(size_t bytes) {
   if (bytes == 0) return {};
-  void* data = ::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow);
+  void* data = nullptr;
+  // Beyond the machine's memory the system may promise, and kill the process when it is used.
+  if (bytes <= base::total_memory()) {
+    data = ::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow);
+  }
   if (data == nullptr) {
     throw Error(ErrorCode::kOutOfMemory, fmt::format("cannot allocate {} bytes", bytes));
   }

@@ -82,7 +82,8 @@ std::vector<float> TestMatrix::stored_rows() const {
 template <class T>
 T* TestMatrix::bytes(int64_t count, Random& random) {
   const int64_t size = count * static_cast<int64_t>(sizeof(T));
-  std::byte* data = storage_.emplace_back().reserve(size);
+  // Something even for nothing: views into a file are never null.
+  std::byte* data = storage_.emplace_back().reserve(std::max<int64_t>(size, 1));
   std::generate_n(data, size, [&] { return static_cast<std::byte>(random()); });
   return reinterpret_cast<T*>(data);
 }
