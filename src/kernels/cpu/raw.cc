@@ -43,39 +43,41 @@ struct Tile {
   int64_t cols;
 };
 
-template <class Element, int kRows, int kTokens>
-inline __attribute__((always_inline)) void multiply_columns(const Floats (&w)[kRows],
-                                                            const float* x, int64_t stride,
+// kLanes columns: the inputs stay in registers while the rows' weights pass one by one.
+template <int kRows, int kTokens, class Weights>
+inline __attribute__((always_inline)) void multiply_columns(const Weights& weights,
+                                                            const Tile& tile, int64_t c,
                                                             Floats (&sums)[kTokens][kTileRows]) {
+  Floats x[kTokens];
 #pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) {
-    const Floats v = load(x + t * stride);
+  for (int t = 0; t < kTokens; ++t) x[t] = load(tile.x + t * tile.stride + c);
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) sums[t][r] = multiply_add(w[r], v, sums[t][r]);
+  for (int r = 0; r < kRows; ++r) {
+    const Floats w = weights(tile.w + r * tile.row_bytes);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) sums[t][r] = multiply_add(w, x[t], sums[t][r]);
   }
 }
 
-// sums[t]: the products of kRows rows with input t (zero beyond kRows).
+// products[t]: those of kRows rows with input t (zero beyond kRows).
 template <class Element, int kRows, int kTokens>
 inline void multiply_tile(const Tile& tile, __m128 (&products)[kTokens]) {
   Floats sums[kTokens][kTileRows];
   for (auto& of_token : sums) {
     for (Floats& sum : of_token) sum = zeros();
   }
-  Floats w[kRows];
   int64_t c = 0;
   for (; c + kLanes <= tile.cols; c += kLanes) {
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      w[r] = Element::load(tile.w + r * tile.row_bytes + c * Element::kBytes);
-    }
-    multiply_columns<Element, kRows, kTokens>(w, tile.x + c, tile.stride, sums);
+    const auto whole = [c](const std::byte* row) {
+      return Element::load(row + c * Element::kBytes);
+    };
+    multiply_columns<kRows, kTokens>(whole, tile, c, sums);
   }
   if (c < tile.cols) {
-    for (int r = 0; r < kRows; ++r) {
-      w[r] = load_rest<Element>(tile.w + r * tile.row_bytes + c * Element::kBytes, tile.cols - c);
-    }
-    multiply_columns<Element, kRows, kTokens>(w, tile.x + c, tile.stride, sums);
+    const auto rest = [&](const std::byte* row) {
+      return load_rest<Element>(row + c * Element::kBytes, tile.cols - c);
+    };
+    multiply_columns<kRows, kTokens>(rest, tile, c, sums);
   }
   for (int t = 0; t < kTokens; ++t) {
     products[t] = sums_of_four(sums[t][0], sums[t][1], sums[t][2], sums[t][3]);
