@@ -12,23 +12,21 @@ namespace {
 
 constexpr int kMaskBytes = codec::kBlockColumns / 8;
 
-// Reads 4-bit codes of one row in order, never past the end of its group.
+constexpr int kReadAhead = codec::kBlockColumns / 2 + 9;  // bytes a block's reads may touch
+
+// Sixteen 4-bit codes from nibble `nibble` on, the first in the lowest bits; reads 9 bytes.
+inline uint64_t codes_at(const uint8_t* codes, int64_t nibble) {
+  uint64_t low;
+  __builtin_memcpy(&low, codes + nibble / 2, 8);
+  const uint64_t high = codes[nibble / 2 + 8];
+  return nibble % 2 == 0 ? low : low >> 4 | high << 60;
+}
+
+// Reads the 4-bit codes of one row in order, never past the end of its group.
 struct CodeReader {
   const uint8_t* codes;
   int64_t nibble;
   int64_t end;  // bytes
-
-  // The next 16 codes, first in the lowest bits; what lies past the end is undefined or 0.
-  inline uint64_t peek() const {
-    uint8_t bytes[16] = {};
-    const uint8_t* at = codes + nibble / 2;
-    const int64_t left = end - nibble / 2;
-    __builtin_memcpy(bytes, at, left >= 9 ? 9 : static_cast<size_t>(left));
-    uint64_t low;
-    __builtin_memcpy(&low, bytes, 8);
-    if (nibble % 2 == 0) return low;
-    return low >> 4 | static_cast<uint64_t>(bytes[8]) << 60;
-  }
 };
 
 // Codes of 16 columns as bytes, 0 where the mask has none.
@@ -40,15 +38,32 @@ inline __m128i spread(uint64_t codes, uint64_t mask) {
                            _mm_and_si128(_mm_srli_epi16(packed, 4), low_bits));
 }
 
-// One row's block to levels, every 16 columns `stride` bytes apart.
-inline void expand_block(CodeReader& reader, const uint8_t* mask, __m128i levels, uint8_t* to,
-                         int stride) {
+// One row's block to levels, every 16 columns `stride` bytes apart. Returns how many codes it took.
+inline int expand_block(const uint8_t* codes, int64_t nibble, const uint8_t* mask, __m128i levels,
+                        uint8_t* to, int stride) {
+  int taken = 0;
   for (int k = 0; k < kVectors; ++k) {
     const uint32_t bits = static_cast<uint32_t>(mask[2 * k] | mask[2 * k + 1] << 8);
-    const __m128i codes = spread(reader.peek(), bits);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + k * stride), _mm_shuffle_epi8(levels, codes));
-    reader.nibble += __builtin_popcount(bits);
+    const __m128i spread_codes = spread(codes_at(codes, nibble + taken), bits);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + k * stride),
+                     _mm_shuffle_epi8(levels, spread_codes));
+    taken += __builtin_popcount(bits);
   }
+  return taken;
+}
+
+// The reader's next block; near the end of the group from a copy that may be read past it.
+inline void next_block(CodeReader& reader, const uint8_t* mask, __m128i levels, uint8_t* to,
+                       int stride) {
+  const int64_t at = reader.nibble / 2;
+  const int64_t left = reader.end - at;
+  if (left >= kReadAhead) {
+    reader.nibble += expand_block(reader.codes, reader.nibble, mask, levels, to, stride);
+    return;
+  }
+  uint8_t rest[kReadAhead] = {};
+  __builtin_memcpy(rest, reader.codes + at, static_cast<size_t>(left));
+  reader.nibble += expand_block(rest, reader.nibble % 2, mask, levels, to, stride);
 }
 
 int64_t count_bits(const uint8_t* bytes, int64_t n) {  // n: a multiple of 8
@@ -84,8 +99,8 @@ struct PanelReader {
       const uint8_t* mask = masks + row * mask_bytes + block * kMaskBytes;
       for (int64_t b = 0; b < blocks; ++b) {
         uint8_t* to = reinterpret_cast<uint8_t*>(panel.w[row / kRowsPerVector][b]);
-        expand_block(rows[row], mask + b * kMaskBytes, levels, to + row % kRowsPerVector * 16,
-                     kStrandBytes);
+        next_block(rows[row], mask + b * kMaskBytes, levels, to + row % kRowsPerVector * 16,
+                   kStrandBytes);
       }
     }
   }
