@@ -28,7 +28,7 @@ namespace upg {
 
 struct LoadOptions {
   std::string device = "auto";       // auto, cpu, reference
-  std::string cpu;                   // an instruction set by name; empty: UPG_CPU, else the best
+  std::string cpu = {};              // an instruction set by name; empty: UPG_CPU, else the best
   int threads = 0;                   // 0: the physical cores this process may use
   std::string activations = "int8";  // int8, f32 (reference only: the oracle for what int8 costs)
   std::string cache_type_k = "f16";  // f32, f16, q8_0
@@ -138,8 +138,13 @@ class Engine {
 
   // ---- sequences. One thread at a time, cancel() from any.
   // planned_tokens: how long it will get at most (0: the context); decides longrope's factors.
-  // Throws kOutOfMemory when the cache has no room for it.
+  // Throws kOutOfMemory when the cache has no room for what is planned (0: for a first page) at
+  // this moment. Nothing is reserved: sequences may plan more together than the cache holds, and
+  // step() then fails the one that comes too late.
   SequenceId create_sequence(int planned_tokens = 0);
+  // A new sequence that begins with the first `tokens` tokens of another, in the same memory: only
+  // what is written later takes pages. It keeps the other's plan.
+  SequenceId fork_sequence(SequenceId sequence, int tokens);
   void free_sequence(SequenceId sequence);
   int sequence_length(SequenceId sequence) const;
   void truncate_sequence(SequenceId sequence, int tokens);  // forgets what follows

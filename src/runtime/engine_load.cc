@@ -1,0 +1,125 @@
+// Loading: from a path and options to an engine that can step.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/machine.h"
+#include "base/text.h"
+#include "runtime/engine_state.h"
+#include "runtime/engine_text.h"
+#include "runtime/generation_config.h"
+
+namespace upg::runtime {
+namespace {
+
+constexpr int kMaxChunk = 1 << 16;
+// Rows of logits that one pass through the head computes: enough to use every weight many times,
+// few enough to stay small (26 MB at a vocabulary of 100,000).
+constexpr int kLogitRows = 64;
+
+kernels::Activations parse_activations(std::string_view name) {
+  if (name == "int8") return kernels::Activations::kInt8;
+  if (name == "f32") return kernels::Activations::kF32;
+  throw Error(ErrorCode::kUsage, fmt::format("activations: found {}, allowed are int8 and f32",
+                                             base::printable(name)));
+}
+
+std::unique_ptr<kernels::Backend> make_backend(const LoadOptions& options) {
+  kernels::BackendOptions backend;
+  backend.device = options.device;
+  backend.cpu = options.cpu;
+  backend.threads = options.threads;
+  backend.activations = parse_activations(options.activations);
+  return kernels::create_backend(backend);
+}
+
+// Half of what is available once the weights are in memory; where they do not fit (they are mapped,
+// and may stay on disk), a quarter of what there is now.
+uint64_t cache_memory(uint64_t weight_bytes) {
+  const uint64_t available = base::available_memory();
+  const uint64_t beside = available > weight_bytes ? available - weight_bytes : 0;
+  return std::max(beside, available / 4);
+}
+
+struct CacheChoice {
+  KvShape shape;
+  CachePlan plan;
+};
+
+CacheChoice choose_cache(const model::ModelSource& source, const LoadOptions& options) {
+  const model::ModelConfig& config = source.config();
+  CacheChoice choice;
+  KvShape& shape = choice.shape;
+  shape.layers = config.layers;
+  shape.kv_heads = config.attention.kv_heads;
+  shape.head_dim = config.attention.head_dim;
+  shape.k_type = parse_kv_type("cache_type_k", options.cache_type_k, shape.head_dim);
+  shape.v_type = parse_kv_type("cache_type_v", options.cache_type_v, shape.head_dim);
+  CacheRequest request;
+  request.model_context = config.max_positions;
+  request.context = options.context;
+  request.sequences = options.sequences;
+  request.page_bytes = shape.page_bytes();
+  request.memory = cache_memory(source.file_bytes());
+  choice.plan = plan_cache(request);
+  return choice;
+}
+
+model::ModelLimits choose_limits(const LoadOptions& options, const CachePlan& plan) {
+  if (options.chunk < 1 || options.chunk > kMaxChunk) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("chunk: found {}, allowed 1 to {}", options.chunk, kMaxChunk));
+  }
+  model::ModelLimits limits;
+  limits.max_tokens = std::min(options.chunk, plan.pages * kernels::kPageTokens);
+  limits.max_logits = std::min(limits.max_tokens, kLogitRows);
+  return limits;
+}
+
+std::string generation_config_name(const model::ModelSource& source) {
+  const std::string path = base::printable(source.path().string());
+  if (source.profile() == "checkpoint") return path + "/generation_config.json";
+  return path + ": generation config";
+}
+
+}  // namespace
+
+EngineState::EngineState() = default;
+EngineState::~EngineState() = default;
+
+void EngineState::load(const std::filesystem::path& path, const LoadOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  backend = make_backend(options);
+  source = model::ModelSource::open(path);
+  const CacheChoice choice = choose_cache(*source, options);
+  sampling = sampling_defaults(source->generation_config_text(), generation_config_name(*source));
+  text = Text::load(*source);
+  const model::ModelLimits limits = choose_limits(options, choice.plan);
+  model = std::make_unique<model::Model>(source, *backend, limits);
+  cache = std::make_unique<KvCache>(*backend, choice.shape, choice.plan.pages);
+  describe(choice.plan.context);
+  const auto took = std::chrono::steady_clock::now() - start;
+  info.load_seconds = std::chrono::duration<double>(took).count();
+}
+
+void EngineState::describe(int context) {
+  const model::ModelConfig& config = source->config();
+  info.file = source->path().string();
+  info.architecture = config.architecture;
+  info.profile = source->profile();
+  info.parameters = model->parameters();
+  info.file_bytes = source->file_bytes();
+  info.weight_bytes = model->bytes_per_token();
+  info.cache_bytes = cache->bytes();
+  info.layers = config.layers;
+  info.hidden = static_cast<int>(config.hidden);
+  info.vocabulary = static_cast<int>(config.vocabulary);
+  info.context = context;
+  info.model_context = static_cast<int>(std::min<int64_t>(config.max_positions, INT32_MAX));
+  info.backend = backend->describe();
+  info.stop_ids = config.stop_ids;
+}
+
+}  // namespace upg::runtime
