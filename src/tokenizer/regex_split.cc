@@ -22,9 +22,11 @@ constexpr size_t kJitStackBytes = size_t{4} << 20;
 // White_Space, and Oniguruma's word characters.
 constexpr std::string_view kSpaceClass = "\\t-\\r\\x{85}\\p{Z}";
 constexpr std::string_view kWordClass =
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{"
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{"
     "1f130}-\\x{1f149}"
     "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}";
+// Outside a class Oniguruma counts these too: superscript digits and fractions of Latin-1.
+constexpr std::string_view kWordAlone = "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 
 [[noreturn]] void refuse(std::string_view where, std::string_view what) {
   throw Error(ErrorCode::kUnsupported,
@@ -93,11 +95,9 @@ class Translator {
     if (kDifferent.find(letter) != std::string_view::npos) {
       refuse(where_, fmt::format("\\{}", base::printable({&letter, 1})));
     }
-    if (letter == 's' || letter == 'w') return spell_out(letter == 's' ? kSpaceClass : kWordClass);
-    if (letter == 'S' || letter == 'W') {
-      if (in_class_) refuse(where_, fmt::format("\\{} in a class", letter));
-      out_ += fmt::format("[^{}]", letter == 'S' ? kSpaceClass : kWordClass);
-      return;
+    if (letter == 's' || letter == 'S') return spell_out(letter == 'S', std::string(kSpaceClass));
+    if (letter == 'w' || letter == 'W') {
+      return spell_out(letter == 'W', fmt::format("{}{}", kWordClass, in_class_ ? "" : kWordAlone));
     }
     out_ += {'\\', letter};
     if ((letter == 'p' || letter == 'P') && in_.substr(at_ + 1).starts_with('{')) {
@@ -107,8 +107,9 @@ class Translator {
     }
   }
 
-  void spell_out(std::string_view members) {
-    out_ += in_class_ ? std::string(members) : fmt::format("[{}]", members);
+  void spell_out(bool negated, const std::string& members) {
+    if (in_class_ && negated) refuse(where_, "\\S or \\W in a class");
+    out_ += in_class_ ? members : fmt::format("[{}{}]", negated ? "^" : "", members);
   }
 
   std::string_view in_;
