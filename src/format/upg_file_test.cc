@@ -23,6 +23,30 @@ MatrixRecord path_record(const std::string& name, int64_t rows, int64_t cols) {
   return {name, "path3", 1, rows, cols, "signs.0", name, "BF16"};
 }
 
+// A bit of a file turned over for as long as this lives.
+class FlippedBit {
+ public:
+  FlippedBit(const std::filesystem::path& path, size_t at, size_t bit)
+      : file_(path, std::ios::binary | std::ios::in | std::ios::out), at_(at), bit_(bit) {
+    flip();
+  }
+  ~FlippedBit() { flip(); }
+  FlippedBit(const FlippedBit&) = delete;
+  FlippedBit& operator=(const FlippedBit&) = delete;
+
+ private:
+  void flip() {
+    file_.seekg(static_cast<std::streamoff>(at_));
+    const int byte = file_.get();
+    file_.seekp(static_cast<std::streamoff>(at_));
+    file_.put(static_cast<char>(byte ^ (1 << bit_)));
+    file_.flush();
+  }
+  std::fstream file_;
+  size_t at_;
+  size_t bit_;
+};
+
 class UpgFileTest : public testing::Test {
  protected:
   // Two matrices, a norm, a text; one part of an odd length.
@@ -164,12 +188,10 @@ TEST_F(UpgFileTest, VerifyFindsEveryFlippedBit) {
   }),
               IsEmpty());
   EXPECT_EQ(last, total);
-  const std::string whole = read_text(path_);
+  const size_t size = std::filesystem::file_size(path_);
   const size_t data = UpgFile(path_).container().tensors()[0].offset;
-  for (size_t at = data; at < whole.size(); at += 7) {
-    std::string flipped = whole;
-    flipped[at] = static_cast<char>(flipped[at] ^ (1 << at % 8));
-    write_text(path_, flipped);
+  for (size_t at = data; at < size; at += 7) {
+    const FlippedBit flipped(path_, at, at % 8);
     const std::vector<std::string> errors = UpgFile(path_).verify({});
     ASSERT_EQ(errors.size(), 1u) << at;
     EXPECT_THAT(errors[0], has_word("SUM"));
@@ -178,12 +200,9 @@ TEST_F(UpgFileTest, VerifyFindsEveryFlippedBit) {
 
 TEST_F(UpgFileTest, EveryFlippedHeaderByteIsFoundAtOpening) {
   write();
-  const std::string whole = read_text(path_);
   const size_t data = UpgFile(path_).container().tensors()[0].offset;
   for (size_t at = 0; at < data; at += at < 8 ? 1 : at < 8192 ? 61 : 1013) {
-    std::string flipped = whole;
-    flipped[at] = static_cast<char>(flipped[at] ^ (1 << at % 7));
-    write_text(path_, flipped);
+    const FlippedBit flipped(path_, at, at % 7);
     EXPECT_THROW(UpgFile{path_}, Error) << at;
   }
 }

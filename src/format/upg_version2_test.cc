@@ -177,7 +177,8 @@ TEST_F(Version2Test, OwnFileWrittenInTheEnd) {
 
 TEST_F(Version2Test, OwnOrderIsAligned) {
   write_own("3.0");
-  for (const TensorEntry& tensor : UpgFile(path_).container().tensors()) {
+  const UpgFile file(path_);
+  for (const TensorEntry& tensor : file.container().tensors()) {
     EXPECT_EQ(tensor.offset % base::size_of(tensor.view.dtype), 0u) << tensor.name;
   }
 }
