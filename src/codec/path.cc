@@ -63,10 +63,11 @@ void decode(const PathMatrix& matrix, int64_t blocks, int64_t row, float* out) n
   const uint8_t* vectors = matrix.codes + row_offset(row, blocks, kBits);
   const float scale = matrix.scale[row];
   for (int64_t block = 0; block < blocks; ++block) {
-    uint8_t codes[kBlockColumns];
+    uint8_t codes[kBlockColumns], before[kBlockColumns];
     unpack_block<kBits>(vectors, codes);
+    shift_chains(codes, before);
     for (int c = 0; c < kBlockColumns; ++c) {
-      const int level = matrix.level_a[codes[c]] + matrix.level_b[codes[column_before(c)]];
+      const int level = matrix.level_a[codes[c]] + matrix.level_b[before[c]];
       out[c] = scale * (static_cast<float>(level) / kMaxLevel);
     }
     vectors += kBits * kVectorStride;

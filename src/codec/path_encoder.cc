@@ -3,6 +3,7 @@
 // do not depend on how they were divided among threads.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <span>
 
@@ -39,12 +40,15 @@ float to_scale(double scale) {
       std::min(scale, static_cast<double>(std::numeric_limits<float>::max())));
 }
 
+constexpr int kRun = 4;  // neighbouring columns that are neighbouring chains: b of the layout
+
 // One block's weights, times `factor`, to its eight chains: targets [16, stride].
 void spread_block(const float* w, double factor, int64_t stride, float* targets) {
+  float scaled[kBlockColumns];
+  for (int c = 0; c < kBlockColumns; ++c) scaled[c] = static_cast<float>(w[c] * factor);
   for (int p = 0; p < kChainLength; ++p) {
-    float* to = targets + p * stride;
-    for (int chain = 0; chain < kChainsPerBlock; ++chain) {
-      to[chain] = static_cast<float>(w[column_of(chain, p)] * factor);
+    for (int chain = 0; chain < kChainsPerBlock; chain += kRun) {
+      std::memcpy(targets + p * stride + chain, scaled + column_of(chain, p), kRun * sizeof(float));
     }
   }
 }
@@ -52,30 +56,60 @@ void spread_block(const float* w, double factor, int64_t stride, float* targets)
 // The way back for the codes.
 void gather_block(const uint8_t* chains, int64_t stride, uint8_t* codes) {
   for (int p = 0; p < kChainLength; ++p) {
-    for (int chain = 0; chain < kChainsPerBlock; ++chain) {
-      codes[column_of(chain, p)] = chains[p * stride + chain];
+    for (int chain = 0; chain < kChainsPerBlock; chain += kRun) {
+      std::memcpy(codes + column_of(chain, p), chains + p * stride + chain, kRun);
     }
   }
 }
 
 // The sums of least squares: weights against levels.
-struct Fit {
-  double product = 0;
-  double square = 0;
-
-  void add(const PathPalettes& palettes, const uint8_t* codes, const float* w, int64_t count) {
-    for (int c = 0; c < count; ++c) {
-      const int level = palettes.a[codes[c]] + palettes.b[codes[column_before(c)]];
-      product += static_cast<double>(w[c]) * level;
-      square += static_cast<double>(level * level);
+class ScaleFit {
+ public:
+  explicit ScaleFit(const PathPalettes& palettes) {
+    for (size_t pair = 0; pair < 256; ++pair) {
+      level_[pair] = static_cast<float>(palettes.a[pair / 16] + palettes.b[pair % 16]);
     }
   }
+  void reset() {
+    std::fill_n(product_, kLanes, 0.0);
+    std::fill_n(square_, kLanes, 0.0);
+  }
+
+  // codes: [128], w: [count], count <= 128.
+  void add_block(const uint8_t* codes, const float* w, int64_t count) {
+    uint8_t before[kBlockColumns];
+    shift_chains(codes, before);
+    float levels[kBlockColumns];
+    for (int c = 0; c < kBlockColumns; ++c) levels[c] = level_[codes[c] * 16 + before[c]];
+    std::fill(levels + count, levels + kBlockColumns, 0.0f);
+    float padded[kBlockColumns] = {};
+    std::copy_n(w, count, padded);
+    for (int c = 0; c < kBlockColumns; c += kLanes) {
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const double level = levels[c + lane];
+        product_[lane] += padded[c + lane] * level;
+        square_[lane] += level * level;
+      }
+    }
+  }
+
   // The best scale, or the old one where there is none.
   float scale(float old) const {
+    double product = 0, square = 0;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      product += product_[lane];
+      square += square_[lane];
+    }
     if (!(product > 0) || !(square > 0)) return old;
     const float best = to_scale(kMaxLevel * product / square);
     return best > 0 ? best : old;
   }
+
+ private:
+  static constexpr int kLanes = 8;  // sums side by side, in a fixed order
+  float level_[256];                // of a code and the code before
+  double product_[kLanes] = {};
+  double square_[kLanes] = {};
 };
 
 // One row on its way: its weights padded with zeros to whole blocks, its chains.
@@ -83,6 +117,7 @@ class RowSearch {
  public:
   RowSearch(const PathPalettes& palettes, int64_t cols)
       : palettes_(palettes),
+        fit_(palettes),
         cols_(cols),
         blocks_(blocks_of(cols)),
         w_(static_cast<size_t>(padded_cols(cols))),
@@ -100,20 +135,21 @@ class RowSearch {
                    targets_.data() + block * kChainsPerBlock);
     }
     encode_chains(palettes_, targets_.data(), stride, chains_.data());
-    Fit fit;
+    fit_.reset();
     for (int64_t block = 0; block < blocks_; ++block) {
       const int64_t first = block * kBlockColumns;
       gather_block(chains_.data() + block * kChainsPerBlock, stride, codes_.data() + first);
-      fit.add(palettes_, codes_.data() + first, row + first,
-              std::min<int64_t>(kBlockColumns, cols_ - first));
+      fit_.add_block(codes_.data() + first, row + first,
+                     std::min<int64_t>(kBlockColumns, cols_ - first));
     }
-    return fit.scale(scale);
+    return fit_.scale(scale);
   }
 
   const uint8_t* codes() const { return codes_.data(); }  // [padded_cols]
 
  private:
   const PathPalettes& palettes_;
+  ScaleFit fit_;
   int64_t cols_;
   int64_t blocks_;
   std::vector<float> w_, targets_;

@@ -23,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "codec/matrix.h"
 
@@ -42,6 +43,13 @@ constexpr int column_of(int chain, int position) {
 constexpr int column_before(int column) {
   if (column >= 32) return column - 32;
   return column % 16 >= 4 ? column + 92 : column + 108;
+}
+
+// A block's codes, each moved to the column that it comes before: before[c] =
+// codes[column_before(c)].
+inline void shift_chains(const uint8_t* codes, uint8_t* before) noexcept {  // [128] both
+  std::memcpy(before + 32, codes, 96);
+  for (int c = 0; c < 32; c += 4) std::memcpy(before + c, codes + column_before(c), 4);
 }
 
 // The first byte of a row's first vector.
