@@ -80,6 +80,7 @@ std::vector<MatrixRecord> version2_matrices(const SafetensorsFile& file) {
     record.name = stem;
     record.stem = stem;
     record.codec = "mdcsr";
+    record.codec_version = 2;
     record.rows = pointers.view.shape[0] - 1;
     matrices.push_back(std::move(record));
   }
