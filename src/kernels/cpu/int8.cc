@@ -26,4 +26,10 @@ void matmul_int8(const codec::Int8Matrix& w, int64_t, RowRange rows, const Quant
                                              1.0f / 127.0f, rows, x, out));
 }
 
+void matmul_int8_float(const codec::Int8Matrix& w, int64_t, RowRange rows, const FloatInput& x,
+                       const Output& out) noexcept {
+  multiply_codes(Int8Source{}, codes_product(w.codes, Int8Source::kBlockBytes, w.scale,
+                                             1.0f / 127.0f, rows, x, out));
+}
+
 }  // namespace upg::kernels::UPG_ISA

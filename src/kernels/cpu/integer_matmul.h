@@ -2,12 +2,14 @@
 // whole prompt.
 #pragma once
 
+#include "kernels/cpu/float_panel.h"
 #include "kernels/cpu/panel.h"
 
 namespace upg::kernels::UPG_ISA {
 namespace {
 
 // A matrix of interleaved rows, the part of it that is asked for, and its inputs.
+template <class Input>
 struct CodesProduct {
   const uint8_t* codes;  // of row rows.begin
   const float* scale;    // [rows]
@@ -15,14 +17,15 @@ struct CodesProduct {
   int64_t group_bytes;
   int64_t blocks;
   RowRange rows;
-  QuantisedInput x;
+  Input x;
   Output out;
 };
 
 // kGroups groups of rows, `distance` groups apart, the first being `group` of the range, times at
 // most kTileTokens inputs.
 template <int kGroups, int kTokens, class Source>
-void multiply_groups(const Source& source, const CodesProduct& p, int64_t group, int64_t distance) {
+void multiply_groups(const Source& source, const CodesProduct<QuantisedInput>& p, int64_t group,
+                     int64_t distance) {
   constexpr int kStrands = kGroups * kStrandsPerGroup;
   const uint8_t* at[kStrands];
   int64_t row[kStrands];
@@ -45,7 +48,7 @@ void multiply_groups(const Source& source, const CodesProduct& p, int64_t group,
 // Few inputs: every code is decoded once, in the order of memory, from two places far apart (two
 // streams read faster than one).
 template <int kTokens, class Source>
-void stream_groups(const Source& source, const CodesProduct& p) {
+void stream_groups(const Source& source, const CodesProduct<QuantisedInput>& p) {
   const int64_t rows = p.rows.end - p.rows.begin;
   const int64_t groups = (rows + codec::kGroupRows - 1) / codec::kGroupRows;
   const int64_t half = groups / 2;
@@ -53,8 +56,8 @@ void stream_groups(const Source& source, const CodesProduct& p) {
   if (groups % 2 != 0) multiply_groups<1, kTokens>(source, p, groups - 1, 0);
 }
 
-template <class Source>
-void decode_panel(const Source& source, const CodesProduct& p, int64_t row, int64_t block,
+template <class Source, class Input>
+void decode_panel(const Source& source, const CodesProduct<Input>& p, int64_t row, int64_t block,
                   int64_t blocks, Panel& panel) {
   const uint8_t* codes = p.codes + row / codec::kGroupRows * p.group_bytes;
   for (int s = 0; s < kPanelStrands; ++s) {
@@ -64,8 +67,8 @@ void decode_panel(const Source& source, const CodesProduct& p, int64_t row, int6
   }
 }
 
-template <class Source>
-void multiply_panels(const Source& source, const CodesProduct& p) {
+template <class Source, class Input>
+void multiply_panels(const Source& source, const CodesProduct<Input>& p) {
   Panel panel;
   const int64_t rows = p.rows.end - p.rows.begin;
   for (int64_t row = 0; row < rows; row += kPanelRows) {
@@ -80,7 +83,7 @@ void multiply_panels(const Source& source, const CodesProduct& p) {
 }
 
 template <class Source>
-void multiply_codes(const Source& source, const CodesProduct& p) {
+void multiply_codes(const Source& source, const CodesProduct<QuantisedInput>& p) {
   if (p.x.rows == 1) {
     stream_groups<1>(source, p);
   } else if (p.x.rows <= kTileTokens) {
@@ -90,10 +93,16 @@ void multiply_codes(const Source& source, const CodesProduct& p) {
   }
 }
 
+template <class Source>
+void multiply_codes(const Source& source, const CodesProduct<FloatInput>& p) {
+  multiply_panels(source, p);
+}
+
 // codes: of row 0 of the matrix.
-CodesProduct codes_product(const void* codes, int block_bytes, const float* scale, float unit,
-                           RowRange rows, const QuantisedInput& x, const Output& out) {
-  const int64_t blocks = x.cols / codec::kBlockColumns;
+template <class Input>
+CodesProduct<Input> codes_product(const void* codes, int block_bytes, const float* scale,
+                                  float unit, RowRange rows, const Input& x, const Output& out) {
+  const int64_t blocks = (x.cols + codec::kBlockColumns - 1) / codec::kBlockColumns;
   const int64_t group_bytes = blocks * block_bytes;
   const uint8_t* first =
       static_cast<const uint8_t*>(codes) + rows.begin / codec::kGroupRows * group_bytes;

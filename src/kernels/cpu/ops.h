@@ -17,6 +17,13 @@ void matmul_mdcsr(const codec::MdcsrMatrix& w, int64_t cols, RowRange rows, cons
 void matmul_raw(const codec::RawMatrix& w, int64_t cols, RowRange rows, const FloatInput& x,
                 const Output& out) noexcept;
 
+void matmul_path_float(const codec::PathMatrix& w, int64_t cols, RowRange rows, const FloatInput& x,
+                       const Output& out) noexcept;
+void matmul_int8_float(const codec::Int8Matrix& w, int64_t cols, RowRange rows, const FloatInput& x,
+                       const Output& out) noexcept;
+void matmul_sparse_float(const codec::SparseMatrix& w, int64_t cols, RowRange rows,
+                         const FloatInput& x, const Output& out) noexcept;
+
 void rotate(float* x, int64_t cols, const uint8_t* signs) noexcept;
 void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* sum) noexcept;
 

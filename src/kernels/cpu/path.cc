@@ -122,17 +122,15 @@ struct PathSource {
   Palette b;
 };
 
-template <int kBits, bool kTwo>
-void matmul_bits(const codec::PathMatrix& w, RowRange rows, const QuantisedInput& x,
-                 const Output& out) {
+template <int kBits, bool kTwo, class Input>
+void matmul_bits(const codec::PathMatrix& w, RowRange rows, const Input& x, const Output& out) {
   using Source = PathSource<kBits, kTwo>;
   multiply_codes(Source(w),
                  codes_product(w.codes, Source::kBlockBytes, w.scale, 1.0f / 63.0f, rows, x, out));
 }
 
-template <bool kTwo>
-void matmul_palettes(const codec::PathMatrix& w, RowRange rows, const QuantisedInput& x,
-                     const Output& out) {
+template <bool kTwo, class Input>
+void matmul_palettes(const codec::PathMatrix& w, RowRange rows, const Input& x, const Output& out) {
   if (w.bits == 2) return matmul_bits<2, kTwo>(w, rows, x, out);
   if (w.bits == 3) return matmul_bits<3, kTwo>(w, rows, x, out);
   matmul_bits<4, kTwo>(w, rows, x, out);
@@ -142,6 +140,12 @@ void matmul_palettes(const codec::PathMatrix& w, RowRange rows, const QuantisedI
 
 void matmul_path(const codec::PathMatrix& w, int64_t, RowRange rows, const QuantisedInput& x,
                  const Output& out) noexcept {
+  if (w.two_palettes) return matmul_palettes<true>(w, rows, x, out);
+  matmul_palettes<false>(w, rows, x, out);
+}
+
+void matmul_path_float(const codec::PathMatrix& w, int64_t, RowRange rows, const FloatInput& x,
+                       const Output& out) noexcept {
   if (w.two_palettes) return matmul_palettes<true>(w, rows, x, out);
   matmul_palettes<false>(w, rows, x, out);
 }

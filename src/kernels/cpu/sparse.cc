@@ -5,6 +5,7 @@
 // other.
 #include "kernels/cpu/ops.h"
 #include UPG_ISA_HEADER
+#include "kernels/cpu/float_panel.h"
 #include "kernels/cpu/panel.h"
 
 namespace upg::kernels::UPG_ISA {
@@ -111,11 +112,10 @@ struct PanelReader {
   CodeReader rows[kPanelRows];
 };
 
-}  // namespace
-
-void matmul_sparse(const codec::SparseMatrix& w, int64_t, RowRange rows, const QuantisedInput& x,
-                   const Output& out) noexcept {
-  const int64_t blocks = x.cols / codec::kBlockColumns;
+template <class Input>
+void multiply_sparse(const codec::SparseMatrix& w, RowRange rows, const Input& x,
+                     const Output& out) {
+  const int64_t blocks = (x.cols + codec::kBlockColumns - 1) / codec::kBlockColumns;
   Panel panel;
   for (int64_t row = rows.begin; row < rows.end; row += kPanelRows) {
     PanelReader reader(w, blocks, row);
@@ -127,6 +127,18 @@ void matmul_sparse(const codec::SparseMatrix& w, int64_t, RowRange rows, const Q
       multiply_panel<SmallLevels>(panel, block, count, x, part, out);
     }
   }
+}
+
+}  // namespace
+
+void matmul_sparse(const codec::SparseMatrix& w, int64_t, RowRange rows, const QuantisedInput& x,
+                   const Output& out) noexcept {
+  multiply_sparse(w, rows, x, out);
+}
+
+void matmul_sparse_float(const codec::SparseMatrix& w, int64_t, RowRange rows, const FloatInput& x,
+                         const Output& out) noexcept {
+  multiply_sparse(w, rows, x, out);
 }
 
 }  // namespace upg::kernels::UPG_ISA

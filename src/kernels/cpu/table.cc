@@ -21,6 +21,9 @@ constinit const CpuOps table = {
     .store_kv = store_kv,
     .attention = attention,
     .swiglu = swiglu,
+    .matmul_path_float = matmul_path_float,
+    .matmul_int8_float = matmul_int8_float,
+    .matmul_sparse_float = matmul_sparse_float,
 };
 
 }  // namespace upg::kernels::UPG_ISA

@@ -1,0 +1,57 @@
+// A panel of an integer codec times float inputs: the oracle for what quantising activations costs.
+#pragma once
+
+#include "kernels/cpu/float_tile.h"
+#include "kernels/cpu/panel.h"
+
+namespace upg::kernels::UPG_ISA {
+namespace {
+
+constexpr int kPanelColumns = kPanelBlocks * codec::kBlockColumns;
+
+struct alignas(64) FloatPanel {
+  float w[kPanelRows][kPanelColumns];
+};
+
+// One row of 16 levels, scaled.
+template <class Levels>
+inline void widen_levels(const uint8_t* stored, Floats scale, float* to) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(stored));
+  int8_t levels[16];
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(levels),
+                   _mm_sub_epi8(bytes, _mm_set1_epi8(static_cast<char>(Levels::kOffset))));
+  for (int i = 0; i < 16; i += kLanes) store(to + i, load_int8(levels + i) * scale);
+}
+
+// The weights of a panel's rows, those past the end left out.
+template <class Levels>
+void widen_panel(const Panel& panel, int64_t blocks, const PanelRows& rows, FloatPanel& to) {
+  for (int row = 0; row < kPanelRows && rows.begin + row < rows.end; ++row) {
+    const Floats scale = splat(rows.scale[rows.begin + row] * rows.unit);
+    const Ints* strand = panel.w[row / kRowsPerVector][0];
+    const uint8_t* at = reinterpret_cast<const uint8_t*>(strand) + row % kRowsPerVector * 16;
+    for (int64_t k = 0; k < blocks * kVectors; ++k) {
+      widen_levels<Levels>(at + k * kStrandBytes, scale, to.w[row] + 16 * k);
+    }
+  }
+}
+
+// As for quantised inputs (panel.h).
+template <class Levels>
+void multiply_panel(const Panel& panel, int64_t block, int64_t blocks, const FloatInput& x,
+                    const PanelRows& rows, const Output& out) {
+  FloatPanel widened;
+  widen_panel<Levels>(panel, blocks, rows, widened);
+  const Piece piece = {.w = reinterpret_cast<const std::byte*>(widened.w),
+                       .row_bytes = kPanelColumns * static_cast<int64_t>(sizeof(float)),
+                       .column = block * codec::kBlockColumns,
+                       .cols = blocks * codec::kBlockColumns,
+                       .token = 0,
+                       .tokens = 0,
+                       .store = block == 0 ? out.store : Store::kAdd};
+  const int64_t end = rows.begin + kPanelRows;
+  multiply_pieces<F32>(piece, {rows.begin, end < rows.end ? end : rows.end}, x, out);
+}
+
+}  // namespace
+}  // namespace upg::kernels::UPG_ISA
