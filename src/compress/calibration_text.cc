@@ -1,0 +1,69 @@
+#include "compress/calibration_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "upg/error.h"
+
+// The text lies in the library's read-only data, so that nothing has to be found at run time.
+__asm__(
+    ".section .rodata\n"
+    ".global upg_calibration_text_begin\n"
+    "upg_calibration_text_begin:\n"
+    ".incbin \"" UPG_CALIBRATION_TEXT
+    "\"\n"
+    ".global upg_calibration_text_end\n"
+    "upg_calibration_text_end:\n"
+    ".byte 0\n"
+    ".previous\n");
+extern "C" const char upg_calibration_text_begin[];
+extern "C" const char upg_calibration_text_end[];
+
+namespace upg::compression {
+namespace {
+
+[[noreturn]] void refuse(std::string_view name, const std::string& what) {
+  throw Error(ErrorCode::kInvalidData, fmt::format("{}: {}", base::printable(name), what));
+}
+
+void check_text(std::string_view text, std::string_view name) {
+  if (text.empty()) refuse(name, "found an empty file, allowed is a text to calibrate on (SIZE)");
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    refuse(name, fmt::format("found a zero byte at {}, allowed is a text (KIND)", zero));
+  }
+  if (const size_t valid = base::valid_utf8_prefix(text); valid != text.size()) {
+    refuse(name, fmt::format("found a byte that is not UTF-8 at {} (UTF8)", valid));
+  }
+}
+
+}  // namespace
+
+CalibrationText read_calibration(std::string_view text, std::string_view name,
+                                 const tokenizer::Tokenizer& tokenizer, int windows, int tokens) {
+  check_text(text, name);
+  const std::vector<int32_t> ids = tokenizer.encode(text, false);
+  const auto length = static_cast<size_t>(tokens);
+  const size_t available = ids.size() / length;
+  if (available < kMinCalibrationWindows) {
+    refuse(name, fmt::format("found {} tokens, needed are at least {} to calibrate on (SIZE)",
+                             ids.size(), length * kMinCalibrationWindows));
+  }
+  const size_t count = std::min(static_cast<size_t>(windows), available);
+  CalibrationText out;
+  out.windows = static_cast<int>(count);
+  out.tokens = tokens;
+  for (size_t i = 0; i < count; ++i) {
+    const auto first = ids.begin() + static_cast<std::ptrdiff_t>(i * available / count * length);
+    out.ids.insert(out.ids.end(), first, first + tokens);
+  }
+  return out;
+}
+
+std::string_view bundled_calibration_text() {
+  return {upg_calibration_text_begin,
+          static_cast<size_t>(upg_calibration_text_end - upg_calibration_text_begin)};
+}
+
+}  // namespace upg::compression

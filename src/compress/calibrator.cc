@@ -1,0 +1,162 @@
+#include "compress/calibrator.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <chrono>
+#include <utility>
+
+#include "base/check.h"
+#include "model/layer_loader.h"
+
+namespace upg::compression {
+namespace {
+
+using model::Role;
+using model::TensorSpec;
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+constexpr std::string_view kLayerPrefix = "model.layers.";
+
+int layer_of(const TensorSpec& spec) {
+  int layer = 0;
+  const std::string_view rest = std::string_view(spec.name).substr(kLayerPrefix.size());
+  std::from_chars(rest.data(), rest.data() + rest.size(), layer);
+  return layer;
+}
+
+// "self_attn.input" of "model.layers.3.self_attn.input".
+std::string_view stage_of(const TensorSpec& spec) {
+  const std::string_view name = spec.activation;
+  return name.substr(name.find('.', kLayerPrefix.size()) + 1);
+}
+
+// Where a stage's inputs come from.
+struct Stage {
+  std::string_view activation;
+  const float* (CalibrationTrack::*input)(int window);
+  kernels::Linear kernels::LayerWeights::*linear;
+};
+
+constexpr Stage kStages[] = {
+    {"self_attn.input", &CalibrationTrack::attention_input, &kernels::LayerWeights::qkv},
+    {"self_attn.o_proj.input", &CalibrationTrack::attended, &kernels::LayerWeights::attention_out},
+    {"mlp.input", &CalibrationTrack::mlp_input, &kernels::LayerWeights::gate_up},
+    {"mlp.down_proj.input", &CalibrationTrack::gated, &kernels::LayerWeights::down},
+};
+
+const Stage& find_stage(const TensorSpec& spec) {
+  for (const Stage& stage : kStages) {
+    if (stage.activation == stage_of(spec)) return stage;
+  }
+  UPG_CHECK(false && "a matrix whose input no stage gives");
+  return kStages[0];
+}
+
+// Which part of a linear layer a matrix is: q, k, v and gate, up come in this order.
+size_t part_of(const TensorSpec& spec) {
+  if (spec.name.find(".k_proj.") != std::string::npos) return 1;
+  if (spec.name.find(".v_proj.") != std::string::npos) return 2;
+  if (spec.name.find(".up_proj.") != std::string::npos) return 1;
+  return 0;
+}
+
+}  // namespace
+
+Calibrator::Calibrator(std::shared_ptr<const model::ModelSource> source,
+                       const CalibrationText& text, kernels::Backend& backend,
+                       base::ThreadTeam& team, CalibratorOptions options)
+    : source_(std::move(source)),
+      text_(text),
+      backend_(backend),
+      team_(team),
+      options_(std::move(options)),
+      original_(source_->config(), backend, text, options_.folder, options_.in_memory),
+      compressed_(source_->config(), backend, text, options_.folder, options_.in_memory) {
+  for (const TensorSpec& spec : source_->specs()) {
+    if (spec.role == Role::kEmbedding) original_.embed(*backend.load(source_->matrix(spec)));
+    if (spec.name != "model.norm.weight") continue;
+    const std::vector<float> values = source_->vector(spec);
+    final_norm_ = backend.allocate(values.size() * sizeof(float));
+    backend.upload(final_norm_.floats(), values.data(), final_norm_.size());
+  }
+}
+
+Calibrator::~Calibrator() = default;
+
+void Calibrator::enter_layer(int layer) {
+  while (layer_ < layer) {
+    if (layer_ >= 0) leave_layer();
+    ++layer_;
+    if (layer_ >= source_->config().layers) return;
+    original_.layer = model::load_layer(*source_, backend_, layer_);
+    compressed_.layer = model::load_layer(*source_, backend_, layer_);
+    original_.window_size = source_->config().windows[static_cast<size_t>(layer_)];
+    compressed_.window_size = original_.window_size;
+  }
+}
+
+void Calibrator::leave_layer() {
+  const double begin = now();
+  for (int window = 0; window < text_.windows; ++window) {
+    original_.finish(window);
+    compressed_.finish(window);
+    if (options_.stage) options_.stage(fmt::format("layer {}: running", layer_));
+  }
+  forward_seconds_ += now() - begin;
+}
+
+void Calibrator::measure(int64_t cols, std::string_view what,
+                         const std::function<const float*(CalibrationTrack&, int)>& input) {
+  sums_.emplace(cols, true);
+  for (int window = 0; window < text_.windows; ++window) {
+    const double begin = now();
+    const float* compressed = input(compressed_, window);
+    const float* original = input(original_, window);
+    const double ready = now();
+    sums_->add(compressed, original, text_.tokens, team_);
+    forward_seconds_ += ready - begin;
+    moments_seconds_ += now() - ready;
+    if (options_.stage) options_.stage(what);
+  }
+}
+
+const CodingProblem& Calibrator::problem_for(const TensorSpec& spec, const uint8_t* signs) {
+  const bool is_head = spec.role == Role::kHead;
+  const std::string activation = is_head ? spec.name : spec.activation;
+  if (activation != activation_) {
+    enter_layer(is_head ? source_->config().layers : layer_of(spec));
+    problem_.reset();
+    if (is_head) {
+      measure(spec.cols, activation, [&](CalibrationTrack& track, int window) {
+        return track.final_input(window, final_norm_.floats());
+      });
+    } else {
+      const Stage& stage = find_stage(spec);
+      measure(spec.cols, activation,
+              [&](CalibrationTrack& track, int window) { return (track.*stage.input)(window); });
+    }
+    activation_ = activation;
+  }
+  if (!problem_ || problem_signs_ != signs) {
+    const double begin = now();
+    problem_.reset();
+    problem_.emplace(sums_->in_basis(signs), options_.damping, spec.name);
+    problem_signs_ = signs;
+    factor_seconds_ += now() - begin;
+  }
+  return *problem_;
+}
+
+void Calibrator::coded(const TensorSpec& spec, const codec::Matrix& matrix) {
+  if (spec.role == Role::kEmbedding) return compressed_.embed(*backend_.load(matrix));
+  if (spec.role != Role::kMatrix) return;
+  enter_layer(layer_of(spec));
+  kernels::Linear& linear = compressed_.layer.*find_stage(spec).linear;
+  linear.parts[part_of(spec)].weight = backend_.load(matrix);
+}
+
+}  // namespace upg::compression

@@ -1,0 +1,212 @@
+#include "compress/coding_problem.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/check.h"
+#include "codec/matrix.h"
+#include "codec/path_layout.h"
+#include "compress/linear_algebra.h"
+#include "upg/error.h"
+
+namespace upg::compression {
+namespace {
+
+using codec::kBlockColumns;
+using codec::kChainLength;
+
+constexpr double kMaxDamping = 10;
+
+using Small = std::array<double, 256>;  // [16, 16]
+
+// Rows and columns of `matrix` [n, n] in a new order.
+std::vector<float> reordered(const std::vector<float>& matrix, const std::vector<int32_t>& order) {
+  const size_t n = order.size();
+  std::vector<float> out(matrix.size());
+  for (size_t i = 0; i < n; ++i) {
+    const float* row = matrix.data() + static_cast<size_t>(order[i]) * n;
+    for (size_t j = 0; j < n; ++j) out[i * n + j] = row[order[j]];
+  }
+  return out;
+}
+
+// The inverse of a unit upper triangular matrix.
+Small invert_unit_upper(const Small& v) {
+  Small x = {};
+  for (int j = 0; j < 16; ++j) {
+    x[static_cast<size_t>(17 * j)] = 1;
+    for (int i = j - 1; i >= 0; --i) {
+      double sum = 0;
+      for (int k = i + 1; k <= j; ++k) {
+        sum += v[static_cast<size_t>(16 * i + k)] * x[static_cast<size_t>(16 * k + j)];
+      }
+      x[static_cast<size_t>(16 * i + j)] = -sum;
+    }
+  }
+  return x;
+}
+
+// k = v diag(d) v^T, v unit upper; k is damped and so positive definite.
+void factorise_small(const Small& k, Small& v, std::array<double, 16>& d) {
+  v = {};
+  for (int j = 15; j >= 0; --j) {
+    double pivot = k[static_cast<size_t>(17 * j)];
+    for (int m = j + 1; m < 16; ++m) {
+      const double x = v[static_cast<size_t>(16 * j + m)];
+      pivot -= x * x * d[static_cast<size_t>(m)];
+    }
+    d[static_cast<size_t>(j)] = std::max(pivot, 1e-30);
+    v[static_cast<size_t>(17 * j)] = 1;
+    for (int i = 0; i < j; ++i) {
+      double sum = k[static_cast<size_t>(16 * i + j)];
+      for (int m = j + 1; m < 16; ++m) {
+        sum -= v[static_cast<size_t>(16 * i + m)] * v[static_cast<size_t>(16 * j + m)] *
+               d[static_cast<size_t>(m)];
+      }
+      v[static_cast<size_t>(16 * i + j)] = sum / d[static_cast<size_t>(j)];
+    }
+  }
+}
+
+// The metric of v diag(d) v^T, and v^-1. Only ratios of weights matter: scaled to a mean of 1, so
+// that squares stay far from the ends of float.
+codec::ChainMetric metric_of(const Small& inverse, const std::array<double, 16>& d) {
+  codec::ChainMetric metric;
+  const double mean = std::accumulate(d.begin(), d.end(), 0.0) / 16;
+  for (size_t p = 0; p < 16; ++p) {
+    metric.weight[p] = static_cast<float>(d[p] / mean);
+    for (size_t q = p + 1; q < 16; ++q)
+      metric.carry[p][q] = static_cast<float>(inverse[16 * p + q]);
+  }
+  return metric;
+}
+
+std::array<float, 256> narrowed(const Small& matrix) {
+  std::array<float, 256> out;
+  for (size_t i = 0; i < 256; ++i) out[i] = static_cast<float>(matrix[i]);
+  return out;
+}
+
+// (v diag(d) v^T)^-1 = v^-T diag(1/d) v^-1.
+Small invert(const Small& inverse_v, const std::array<double, 16>& d) {
+  Small out = {};
+  for (size_t i = 0; i < 16; ++i) {
+    for (size_t j = 0; j < 16; ++j) {
+      double sum = 0;
+      for (size_t m = 0; m <= std::min(i, j); ++m) {
+        sum += inverse_v[16 * m + i] * inverse_v[16 * m + j] / d[m];
+      }
+      out[16 * i + j] = sum;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+CodingProblem::CodingProblem(Moments moments, double damping, std::string_view tensor)
+    : cols_(moments.cols) {
+  UPG_CHECK(cols_ % kBlockColumns == 0);
+  UPG_CHECK(moments.gram.size() == static_cast<size_t>(cols_ * cols_));
+  for (const std::vector<float>* matrix : {&moments.gram, &moments.drift}) {
+    for (const float value : *matrix) {
+      if (std::isfinite(value)) continue;
+      throw Error(
+          ErrorCode::kInvalidData,
+          fmt::format("{}: the calibration text makes its inputs overflow; found {} in their "
+                      "second moments, allowed are finite values (VALUE)",
+                      tensor, value));
+    }
+  }
+  choose_order(moments);
+  gram_ = reordered(moments.gram, order_);
+  moments.gram = {};
+  if (!moments.drift.empty()) drift_ = reordered(moments.drift, order_);
+  build_factor(damping, tensor);
+  build_chains();
+}
+
+void CodingProblem::choose_order(const Moments& moments) {
+  const int64_t blocks = cols_ / kBlockColumns;
+  std::vector<double> energy(static_cast<size_t>(blocks));
+  for (int64_t c = 0; c < cols_; ++c) {
+    energy[static_cast<size_t>(c / kBlockColumns)] +=
+        moments.gram[static_cast<size_t>(c * (cols_ + 1))];
+  }
+  std::vector<int64_t> by_energy(static_cast<size_t>(blocks));
+  std::iota(by_energy.begin(), by_energy.end(), 0);
+  std::stable_sort(by_energy.begin(), by_energy.end(), [&](int64_t a, int64_t b) {
+    return energy[static_cast<size_t>(a)] > energy[static_cast<size_t>(b)];
+  });
+  for (const int64_t block : by_energy) {
+    for (int chain = 0; chain < codec::kChainsPerBlock; ++chain) {
+      for (int p = 0; p < kChainLength; ++p) {
+        order_.push_back(static_cast<int32_t>(block * kBlockColumns + codec::column_of(chain, p)));
+      }
+    }
+  }
+}
+
+void CodingProblem::build_factor(double damping, std::string_view tensor) {
+  double mean = 0;
+  for (int64_t c = 0; c < cols_; ++c) mean += gram_[static_cast<size_t>(c * (cols_ + 1))];
+  mean /= static_cast<double>(cols_);
+  if (!(mean > 0)) mean = 1;  // inputs that are always zero: every error is as good as another
+  for (damping_ = damping; damping_ <= kMaxDamping; damping_ *= 10) {
+    factor_ = gram_;
+    for (int64_t c = 0; c < cols_; ++c) {
+      factor_[static_cast<size_t>(c * (cols_ + 1))] += static_cast<float>(damping_ * mean);
+    }
+    pivots_ = factorise(cols_, factor_.data());
+    if (!pivots_.empty()) break;
+  }
+  if (pivots_.empty()) {
+    throw Error(ErrorCode::kInvalidData,
+                fmt::format("{}: the second moments of its inputs cannot be factorised, found no "
+                            "damping up to {} that helps (VALUE)",
+                            tensor, kMaxDamping));
+  }
+  damping_ *= mean;
+}
+
+void CodingProblem::build_chains() {
+  chains_.resize(static_cast<size_t>(cols_ / kChainLength));
+  for (size_t chain = 0; chain < chains_.size(); ++chain) {
+    const size_t first = chain * kChainLength;
+    const auto n = static_cast<size_t>(cols_);
+    Small v;
+    Small k;
+    std::array<double, 16> d;
+    for (size_t i = 0; i < 16; ++i) {
+      d[i] = pivots_[first + i];
+      for (size_t j = 0; j < 16; ++j) {
+        v[16 * i + j] = factor_[(first + i) * n + first + j];
+        k[16 * i + j] = gram_[(first + i) * n + first + j] + (i == j ? damping_ : 0);
+      }
+    }
+    ChainProblem& out = chains_[chain];
+    const Small inverse_v = invert_unit_upper(v);
+    out.feedback = metric_of(inverse_v, d);
+    out.carry_in = narrowed(inverse_v);
+    factorise_small(k, v, d);
+    const Small inverse_alone = invert_unit_upper(v);
+    out.alone = metric_of(inverse_alone, d);
+    out.inverse = narrowed(invert(inverse_alone, d));
+  }
+}
+
+void CodingProblem::undo_drift(float share, int64_t count, float* targets, float* scratch) const {
+  if (drift_.empty() || share == 0) return;
+  multiply(count, cols_, cols_, targets, cols_, drift_.data(), cols_, 0, scratch, cols_);
+  solve_unit_upper(count, cols_, factor_.data(), scratch, Transposed::kYes);
+  for (int64_t r = 0; r < count; ++r) {
+    for (int64_t c = 0; c < cols_; ++c) scratch[r * cols_ + c] /= pivots_[static_cast<size_t>(c)];
+  }
+  solve_unit_upper(count, cols_, factor_.data(), scratch, Transposed::kNo);
+  for (int64_t i = 0; i < count * cols_; ++i) targets[i] += share * scratch[i];
+}
+
+}  // namespace upg::compression

@@ -1,0 +1,87 @@
+#include "compress/linear_algebra.h"
+
+#include <cblas.h>
+
+#include <algorithm>
+#include <cmath>
+
+extern "C" {
+void dpotrf_(const char* uplo, const int* n, double* a, const int* stride, int* info);
+void spotrf_(const char* uplo, const int* n, float* a, const int* stride, int* info);
+}
+
+namespace upg::compression {
+namespace {
+
+// Up to this size the factorisation runs in double; above, its copy alone would take gigabytes.
+constexpr int64_t kMaxDouble = 8192;
+
+// Cholesky of `a` in place, a = l l^T with l lower triangular, row-major; false when not positive.
+bool cholesky(int64_t n, double* a) {
+  const int size = static_cast<int>(n);
+  int info = 0;
+  dpotrf_("U", &size, a, &size, &info);  // column-major upper is row-major lower
+  return info == 0;
+}
+bool cholesky(int64_t n, float* a) {
+  const int size = static_cast<int>(n);
+  int info = 0;
+  spotrf_("U", &size, a, &size, &info);
+  return info == 0;
+}
+
+// With both orders reversed the lower factor l of the reversed matrix is the upper one wanted:
+// v[i][j] = l[n-1-i][n-1-j] / l[n-1-j][n-1-j], d[j] = l[n-1-j][n-1-j]^2.
+template <class T>
+std::vector<float> from_reversed(int64_t n, const T* l, float* v) {
+  std::vector<float> d(static_cast<size_t>(n));
+  std::vector<T> inverse(static_cast<size_t>(n));
+  for (int64_t j = 0; j < n; ++j) {
+    const T pivot = l[(n - 1 - j) * (n + 1)];
+    inverse[static_cast<size_t>(j)] = 1 / pivot;
+    d[static_cast<size_t>(j)] = static_cast<float>(pivot * pivot);
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    const T* row = l + (n - 1 - i) * n;
+    for (int64_t j = 0; j < n; ++j) {
+      v[i * n + j] = j < i ? 0.0f
+                     : j == i
+                         ? 1.0f
+                         : static_cast<float>(row[n - 1 - j] * inverse[static_cast<size_t>(j)]);
+    }
+  }
+  return d;
+}
+
+}  // namespace
+
+void multiply(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* b,
+              int64_t b_stride, float beta, float* c, int64_t c_stride, Transposed a_is) {
+  cblas_sgemm(CblasRowMajor, a_is == Transposed::kYes ? CblasTrans : CblasNoTrans, CblasNoTrans,
+              static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), 1.0f, a,
+              static_cast<int>(a_stride), b, static_cast<int>(b_stride), beta, c,
+              static_cast<int>(c_stride));
+}
+
+void solve_unit_upper(int64_t m, int64_t n, const float* v, float* x, Transposed v_is) {
+  cblas_strsm(CblasRowMajor, CblasRight, CblasUpper,
+              v_is == Transposed::kYes ? CblasTrans : CblasNoTrans, CblasUnit, static_cast<int>(m),
+              static_cast<int>(n), 1.0f, v, static_cast<int>(n), x, static_cast<int>(n));
+}
+
+std::vector<float> factorise(int64_t n, float* h) {
+  if (n <= kMaxDouble) {
+    std::vector<double> reversed(h, h + n * n);
+    std::reverse(reversed.begin(), reversed.end());
+    if (!cholesky(n, reversed.data())) return {};
+    return from_reversed(n, reversed.data(), h);
+  }
+  std::vector<float> reversed(h, h + n * n);
+  std::reverse(reversed.begin(), reversed.end());
+  if (!cholesky(n, reversed.data())) return {};
+  return from_reversed(n, reversed.data(), h);
+}
+
+void use_one_blas_thread() { openblas_set_num_threads(1); }
+
+}  // namespace upg::compression

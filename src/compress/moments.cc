@@ -1,0 +1,79 @@
+#include "compress/moments.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/checked.h"
+#include "codec/matrix.h"
+#include "codec/rotation.h"
+#include "compress/linear_algebra.h"
+
+namespace upg::compression {
+namespace {
+
+constexpr int64_t kTile = 256;  // rows of the moments one call works on
+
+void transpose(std::vector<float>& matrix, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < i; ++j) {
+      std::swap(matrix[static_cast<size_t>(i * n + j)], matrix[static_cast<size_t>(j * n + i)]);
+    }
+  }
+}
+
+// matrix [cols, cols] padded to [padded, padded] and turned on both sides.
+std::vector<float> turned(const std::vector<float>& matrix, int64_t cols, const uint8_t* signs) {
+  const int64_t padded = codec::padded_cols(cols);
+  std::vector<float> out(static_cast<size_t>(padded * padded));
+  for (int64_t r = 0; r < cols; ++r) {
+    std::copy_n(matrix.begin() + r * cols, cols, out.begin() + r * padded);
+  }
+  if (signs == nullptr) return out;
+  for (int side = 0; side < 2; ++side) {
+    codec::rotate(out.data(), padded, padded, signs);
+    transpose(out, padded);
+  }
+  return out;
+}
+
+}  // namespace
+
+MomentSums::MomentSums(int64_t cols, bool with_drift)
+    : cols_(cols), gram_(static_cast<size_t>(cols * cols)) {
+  if (with_drift) drift_.resize(gram_.size());
+}
+
+void MomentSums::add(const float* compressed, const float* original, int64_t tokens,
+                     base::ThreadTeam& team) {
+  const int64_t n = cols_;
+  if (!drift_.empty()) {
+    difference_.resize(static_cast<size_t>(tokens * n));
+    for (size_t i = 0; i < difference_.size(); ++i) difference_[i] = original[i] - compressed[i];
+  }
+  team.for_each(base::ceil_div(n, kTile), [&](int64_t tile, int) {
+    const int64_t first = tile * kTile;
+    const int64_t rows = std::min(kTile, n - first);
+    // The upper part of a symmetric matrix is all that is needed.
+    multiply(rows, n - first, tokens, compressed + first, n, compressed + first, n, 1,
+             gram_.data() + first * n + first, n, Transposed::kYes);
+    if (drift_.empty()) return;
+    multiply(rows, n, tokens, difference_.data() + first, n, compressed, n, 1,
+             drift_.data() + first * n, n, Transposed::kYes);
+  });
+}
+
+Moments MomentSums::in_basis(const uint8_t* signs) const {
+  std::vector<float> gram = gram_;
+  for (int64_t r = 0; r < cols_; ++r) {
+    for (int64_t c = 0; c < r; ++c) {
+      gram[static_cast<size_t>(r * cols_ + c)] = gram[static_cast<size_t>(c * cols_ + r)];
+    }
+  }
+  Moments moments;
+  moments.cols = codec::padded_cols(cols_);
+  moments.gram = turned(gram, cols_, signs);
+  if (!drift_.empty()) moments.drift = turned(drift_, cols_, signs);
+  return moments;
+}
+
+}  // namespace upg::compression
