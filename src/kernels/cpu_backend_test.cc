@@ -124,9 +124,11 @@ TEST_P(CpuBackendTest, PartsOfALinearLieOneAfterTheOther) {
         const std::vector<float> y1 = multiply(*backend(1), matrices, x, rows, store);
         const std::vector<float> y3 = multiply(*backend(3), matrices, x, rows, store);
         EXPECT_EQ(y1, y3);  // how rows divide among threads changes nothing
-        // Rounding an activation to int8 moves it by at most amax / 254, and here |x| <= 1.
+        // Rounding moves an activation by about 0.004 (they lie within +-1), at random: the errors
+        // of a sum grow with the root of its length.
+        const double share = 0.08 / std::sqrt(static_cast<double>(cols));
         for (size_t i = 0; i < want.size(); ++i) {
-          ASSERT_NEAR(y1[i], want[i], bounds[i] / 40 + 1e-6) << i;
+          ASSERT_NEAR(y1[i], want[i], share * bounds[i] + 1e-6) << i;
         }
       }
     }
@@ -135,12 +137,13 @@ TEST_P(CpuBackendTest, PartsOfALinearLieOneAfterTheOther) {
 
 TEST_P(CpuBackendTest, FloatActivationsAreExact) {
   if (GetParam()->matmul_path_float == nullptr) GTEST_SKIP() << "not offered by this table";
+  constexpr int64_t kCols = 2688;
   Random random(14);
-  const TestMatrix path("path3", 70, 200, true, random);
-  const TestMatrix sparse("sparse", 33, 200, false, random);
-  const TestMatrix int8("int8", 32, 200, true, random);
+  const TestMatrix path("path3", 70, kCols, true, random);
+  const TestMatrix sparse("sparse", 33, kCols, false, random);
+  const TestMatrix int8("int8", 32, kCols, true, random);
   const std::vector<const TestMatrix*> matrices = {&path, &sparse, &int8};
-  const std::vector<float> x = random_floats(random, 3 * 200);
+  const std::vector<float> x = random_floats(random, 3 * kCols);
   std::vector<double> bounds;
   const std::vector<float> want = decoded_product(matrices, x, 3, Store::kSet, bounds);
   const std::vector<float> got =
