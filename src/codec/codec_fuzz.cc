@@ -6,8 +6,6 @@
 //   byte 3       bit 0: with a rotation; bits 1-3: a tensor whose length is off by one element
 //   then for each tensor of unknown length two bytes of it, then the tensors' bytes in the table's
 //   order; what is missing is zero
-#include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -65,7 +63,8 @@ bool has_free_length(const Codec& codec, const PartSpec& spec) {
 std::vector<Tensor> read_tensors(const Codec& codec, int64_t rows, int64_t cols, uint8_t flags,
                                  Input& input) {
   std::vector<Tensor> tensors;
-  const int64_t free_length = input.byte() | (input.byte() & 7) << 8;
+  int64_t free_length = input.byte();
+  free_length |= (input.byte() & 7) << 8;
   const int odd = flags >> 1 & 7;
   for (PartSpec& spec : codec.parts(rows, cols, {})) {
     if (has_free_length(codec, spec)) spec.shape[0] = free_length;
