@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 #include <memory>
+#include <sstream>
 
 #include "base/threads.h"
 
@@ -84,6 +85,14 @@ uint64_t available_memory() noexcept {
 }
 
 uint64_t peak_resident_bytes() noexcept {
+  // Not getrusage alone: it counts what the parent had resident when it forked this process.
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    uint64_t kilobytes = 0;
+    if (line.starts_with("VmHWM:") && std::istringstream(line.substr(6)) >> kilobytes) {
+      return kilobytes * 1024;
+    }
+  }
   rusage usage = {};
   ::getrusage(RUSAGE_SELF, &usage);
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
