@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/machine.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/tensor_table.h"
@@ -134,14 +135,17 @@ void print_result(const CompressFlags& flags, const CompressResult& result, bool
     json["relative_error"] = result.relative_error;
     json["seconds"] = result.seconds;
     json["weights_per_second"] = rate;
+    json["peak_rss_bytes"] = base::peak_resident_bytes();
     print_text(json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n");
     return;
   }
   print_text(fmt::format(
       "{}: {}", base::printable(flags.output),
       size_line(result.file_bytes, result.ratio_f32, result.bits_per_weight, result.plan)));
-  print_text(fmt::format("relative error {:.4f}, {}, {:.1f} million weights a second\n",
-                         result.relative_error, base::format_duration(result.seconds), rate / 1e6));
+  print_text(
+      fmt::format("relative error {:.4f}, {}, {:.1f} million weights a second, {} of memory\n",
+                  result.relative_error, base::format_duration(result.seconds), rate / 1e6,
+                  base::format_bytes(base::peak_resident_bytes())));
   print_text(why_below_ten(result.file_bytes, result.ratio_f32, result.plan));
 }
 
