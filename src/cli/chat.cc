@@ -1,13 +1,14 @@
 // upg chat: a conversation in the terminal. Ctrl-C stops the answer, at the prompt it leaves.
 #include <fmt/format.h>
-#include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <utility>
 
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/report.h"
+#include "tokenizer/chat_template.h"
 
 namespace upg::cli {
 namespace {
@@ -202,8 +203,9 @@ void add_chat(CLI::App& app, Common& common) {
   add_engine_flags(verb, flags->engine, common);
   verb->add_option("--system-prompt", flags->system_prompt,
                    "What the model is told first (also -sys)");
-  verb->add_option("--chat-template", flags->chat_template,
-                   "How turns are written: " + chat_template_list() + "; default: the model's own");
+  verb->add_option(
+      "--chat-template", flags->chat_template,
+      "How turns are written: " + tokenizer::chat_template_names() + "; default: the model's own");
   verb->add_option("-p,--prompt", flags->prompt, "The first message");
   verb->add_option("-n,--n-predict,--predict", flags->max_tokens,
                    "Longest answer in tokens; -1: no limit")

@@ -40,7 +40,7 @@ class EvalProgress {
           fmt::format("window {}/{}  {:.0f} tok/s  {} left  perplexity {:.3f}", done, total, rate,
                       base::format_duration(took / done * (total - done)), so_far.perplexity);
       if (so_far.with_source) line += fmt::format("  KL {:.4f}", so_far.kl);
-      fmt::print(stderr, terminal ? "\r\x1b[K{}{}" : "{}{}", line,
+      fmt::print(stderr, "{}{}{}", terminal ? "\r\x1b[K" : "", line,
                  terminal && done < total ? "" : "\n");
     }
     return interrupt_signal == 0;
