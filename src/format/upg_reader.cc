@@ -87,6 +87,36 @@ bool is_aligned(const TensorEntry& tensor) {
   return tensor.offset % base::size_of(tensor.view.dtype) == 0;
 }
 
+// The checksums that the tensors have now.
+std::vector<uint64_t> hash_tensors(const SafetensorsFile& container,
+                                   const std::function<void(uint64_t, uint64_t)>& progress) {
+  const auto tensors = container.tensors();
+  std::vector<uint64_t> found(tensors.size());
+  uint64_t done = 0;
+  uint64_t total = 0;
+  for (const TensorEntry& tensor : tensors) total += tensor.view.bytes.size();
+  std::mutex mutex;  // of done, stopped and the calls of progress
+  bool stopped = false;
+  base::ThreadTeam team(base::default_threads());
+  team.for_each(static_cast<int64_t>(tensors.size()), [&](int64_t i, int) {
+    const auto index = static_cast<size_t>(i);
+    {
+      const std::lock_guard lock(mutex);
+      if (stopped) return;
+    }
+    const auto bytes = tensors[index].view.bytes;
+    found[index] = base::xxh3(bytes);
+    container.file().release(bytes);
+    const std::lock_guard lock(mutex);
+    done += bytes.size();
+    if (stopped) return;
+    stopped = true;  // unless progress returns
+    if (progress) progress(done, total);
+    stopped = false;
+  });
+  return found;
+}
+
 bool is_text_name(std::string_view name) {
   return name.ends_with(".json") || name.ends_with(".jinja");
 }
@@ -208,28 +238,7 @@ std::vector<std::string> UpgFile::verify(
                                  base::printable(sum.found)));
   }
   const auto tensors = container_.tensors();
-  std::vector<uint64_t> found(tensors.size());
-  std::mutex mutex;
-  uint64_t done = 0;
-  uint64_t total = 0;
-  for (const TensorEntry& tensor : tensors) total += tensor.view.bytes.size();
-  bool stopped = false;
-  base::ThreadTeam team(base::default_threads());
-  team.for_each(static_cast<int64_t>(tensors.size()), [&](int64_t i, int) {
-    const auto index = static_cast<size_t>(i);
-    {
-      const std::lock_guard lock(mutex);
-      if (stopped) return;
-    }
-    const auto bytes = tensors[index].view.bytes;
-    found[index] = base::xxh3(bytes);
-    container_.file().release(bytes);
-    const std::lock_guard lock(mutex);
-    done += bytes.size();
-    stopped = true;  // unless progress returns
-    if (progress) progress(done, total);
-    stopped = false;
-  });
+  const std::vector<uint64_t> found = hash_tensors(container_, progress);
   for (size_t i = 0; i < tensors.size(); ++i) {
     if (found[i] == checksums_[i]) continue;
     errors.push_back(fmt::format("{}: checksum found {}, allowed is {} (SUM)",

@@ -1,14 +1,11 @@
 #!/usr/bin/env python3
 """Decodes the matrices of a version 3 UPG file: an independent reader, from docs/format.md alone.
-
     read_upg_v3.py FILE.upg [NAME ...] [-o OUT.npz]
 
-Prints name, shape, codec and a few statistics of each matrix (or of those named); -o stores them.
-Needs numpy. Not fast: it exists to check the specification.
+Prints name, shape, codec, root mean square of each matrix (or of those named); -o stores them all.
 """
 import argparse
 import json
-import struct
 
 import numpy as np
 
@@ -27,12 +24,12 @@ assert len(PRIMES) == 10_000 and PRIMES[-1] == 104729
 class UpgFile:
     def __init__(self, path):
         self.bytes = np.memmap(path, np.uint8, "r")
-        (length,) = struct.unpack("<Q", self.bytes[:8].tobytes())
+        length = int(self.bytes[:8].view("<u8")[0])
         self.header = json.loads(self.bytes[8 : 8 + length].tobytes())
-        self.metadata = self.header.pop("__metadata__")
-        assert self.metadata["format"] == "upg" and self.metadata["version"].startswith("3.")
+        metadata = self.header.pop("__metadata__")
+        assert metadata["format"] == "upg" and metadata["version"].startswith("3.")
         self.data = 8 + length
-        self.matrices = json.loads(self.metadata["matrices"])
+        self.matrices = json.loads(metadata["matrices"])
 
     def tensor(self, name):
         entry = self.header[name]
@@ -45,10 +42,7 @@ class UpgFile:
     def matrix(self, name):
         record = self.matrices[name]
         stem = record.get("stem", name)
-
-        def part(suffix):
-            return self.tensor(f"{stem}.{suffix}" if suffix else stem)
-
+        part = lambda suffix: self.tensor(f"{stem}.{suffix}" if suffix else stem)
         weights = DECODERS[record["codec"]](part, record["rows"], record["cols"])
         signs = record.get("params", {}).get("signs")
         if signs:
@@ -88,8 +82,8 @@ def decode_path(bits):
     def decode(part, rows, cols):
         codes = unpack_path(vectors(part("codes"), rows, bits), bits)
         a, b = levels(part("palette"))
-        sums = (a[codes] + b[codes[:, :, BEFORE]]).astype(np.float32) / np.float32(63)
-        return part("scale")[:, None] * sums.reshape(rows, -1)
+        sums = (a[codes] + b[codes[:, :, BEFORE]]).reshape(rows, -1)
+        return part("scale")[:, None] * (sums.astype(np.float32) / np.float32(63))
 
     return decode
 
@@ -100,15 +94,14 @@ def decode_int8(part, rows, cols):
 
 
 def decode_sparse(part, rows, cols):
-    mask = part("mask").reshape(part("mask").shape[0], -1)
-    mask = np.unpackbits(mask, axis=1, bitorder="little")
+    mask = np.unpackbits(part("mask"), axis=2, bitorder="little").reshape(-1, 128 * -(-cols // 128))
     nibbles = np.stack([part("codes") & 15, part("codes") >> 4], axis=1).reshape(-1)
     palette = levels(part("palette"))[0].astype(np.float32) / np.float32(63)
     weights = np.zeros(mask.shape, np.float32)
     for group, offset in enumerate(part("offsets")[:-1]):
-        where = np.flatnonzero(mask[4 * group : 4 * group + 4])
-        rows_of = weights[4 * group : 4 * group + 4].reshape(-1)
-        rows_of[where] = palette[nibbles[2 * offset : 2 * offset + len(where)]]
+        rows4 = slice(4 * group, 4 * group + 4)
+        where = np.flatnonzero(mask[rows4])
+        weights[rows4].reshape(-1)[where] = palette[nibbles[2 * offset : 2 * offset + len(where)]]
     return part("scale")[:, None] * weights[:rows]
 
 
@@ -137,7 +130,7 @@ def unrotate(weights, signs):
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file")
     parser.add_argument("names", nargs="*")
     parser.add_argument("-o", "--output")
@@ -146,12 +139,10 @@ def main():
     decoded = {}
     for name in options.names or upg.matrices:
         weights = upg.matrix(name)
-        codec, rms = upg.matrices[name]["codec"], np.sqrt(np.mean(weights**2))
-        print(f"{name} {weights.shape} {codec} rms {rms:.6g}")
-        if options.output:
-            decoded[name] = weights
-    if options.output:
-        np.savez(options.output, **decoded)
+        rms = np.sqrt((weights**2).mean())
+        print(name, weights.shape, upg.matrices[name]["codec"], f"rms {rms:.6g}")
+        decoded[name] = weights
+    if options.output: np.savez(options.output, **decoded)
 
 
 if __name__ == "__main__":
