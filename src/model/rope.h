@@ -22,7 +22,7 @@ struct RopeTables {
 // longrope has two sets of factors. transformers takes the long ones from the moment a sequence is
 // longer than the original context, and then recomputes its cache; here a sequence's planned
 // context decides at its start, so that keys in the cache always fit the queries that read them
-// (docs/architecture.md).
+// (docs/models.md).
 RopeTables read_rope(const Fields& config, const Architecture& architecture, int rotary_dims,
                      int64_t max_positions);
 
