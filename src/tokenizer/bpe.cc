@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <bit>
 #include <functional>
+#include <utility>
 
 #include "base/check.h"
 
 namespace upg::tokenizer {
 namespace {
 
-constexpr size_t kShort = 48;  // symbols; above it the heap wins
+constexpr size_t kShort = 48;  // symbols; above it the queue wins
 constexpr uint32_t kEnd = UINT32_MAX;
 
 }  // namespace
@@ -38,6 +39,54 @@ size_t MergeTable::slot_of(int32_t left, int32_t right) const noexcept {
 
 uint32_t MergeTable::rank(int32_t left, int32_t right) const noexcept {
   return slots_[slot_of(left, right)].rank;
+}
+
+void PairQueue::push(uint32_t rank, uint32_t place) {
+  uint32_t& index = bucket_of_[rank];
+  if (index == kNoBucket) {
+    if (free_.empty()) {
+      free_.push_back(static_cast<uint32_t>(buckets_.size()));
+      buckets_.emplace_back();
+    }
+    index = free_.back();
+    free_.pop_back();
+    ranks_.push_back(rank);
+    std::push_heap(ranks_.begin(), ranks_.end(), std::greater<>());
+  }
+  Bucket& bucket = buckets_[index];
+  if (bucket.next == bucket.ordered.size() || bucket.ordered.back() <= place) {
+    bucket.ordered.push_back(place);
+  } else {
+    bucket.late.push_back(place);
+    std::push_heap(bucket.late.begin(), bucket.late.end(), std::greater<>());
+  }
+}
+
+uint32_t PairQueue::Bucket::take() {
+  if (late.empty() || (next < ordered.size() && ordered[next] <= late.front())) {
+    return ordered[next++];
+  }
+  std::pop_heap(late.begin(), late.end(), std::greater<>());
+  const uint32_t place = late.back();
+  late.pop_back();
+  return place;
+}
+
+bool PairQueue::pop(uint32_t& rank, uint32_t& place) {
+  while (!ranks_.empty()) {
+    rank = ranks_.front();
+    Bucket& bucket = buckets_[bucket_of_[rank]];
+    if (!bucket.empty()) {
+      place = bucket.take();
+      return true;
+    }
+    bucket.ordered.clear();
+    bucket.next = 0;
+    free_.push_back(std::exchange(bucket_of_[rank], kNoBucket));
+    std::pop_heap(ranks_.begin(), ranks_.end(), std::greater<>());
+    ranks_.pop_back();
+  }
+  return false;
 }
 
 void BpeMerger::merge(std::vector<int32_t>& symbols) {
@@ -73,19 +122,15 @@ void BpeMerger::merge_long(std::vector<int32_t>& symbols) {
   next_.resize(count);
   previous_.resize(count);
   ranks_.resize(count);
-  heap_.clear();
+  if (!queue_) queue_.emplace(table_.size());
   for (uint32_t i = 0; i < count; ++i) {
     next_[i] = i + 1 < count ? i + 1 : kEnd;
     previous_[i] = i == 0 ? kEnd : i - 1;
-    ranks_[i] = i + 1 < count ? table_.rank(symbols[i], symbols[i + 1]) : MergeTable::kNone;
-    if (ranks_[i] != MergeTable::kNone) heap_.push_back(uint64_t{ranks_[i]} << 32 | i);
+    queue_pair(symbols, i);
   }
-  std::make_heap(heap_.begin(), heap_.end(), std::greater<>());
-  while (!heap_.empty()) {
-    std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
-    const auto at = static_cast<uint32_t>(heap_.back());
-    const auto rank = static_cast<uint32_t>(heap_.back() >> 32);
-    heap_.pop_back();
+  uint32_t rank = 0;
+  uint32_t at = 0;
+  while (queue_->pop(rank, at)) {
     if (ranks_[at] == rank) join(symbols, at, rank);  // else the pair is no longer there
   }
   size_t kept = 0;
@@ -106,9 +151,7 @@ void BpeMerger::join(std::vector<int32_t>& symbols, uint32_t at, uint32_t rank) 
 void BpeMerger::queue_pair(const std::vector<int32_t>& symbols, uint32_t at) {
   const uint32_t right = next_[at];
   ranks_[at] = right == kEnd ? MergeTable::kNone : table_.rank(symbols[at], symbols[right]);
-  if (ranks_[at] == MergeTable::kNone) return;
-  heap_.push_back(uint64_t{ranks_[at]} << 32 | at);
-  std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
+  if (ranks_[at] != MergeTable::kNone) queue_->push(ranks_[at], at);
 }
 
 }  // namespace upg::tokenizer

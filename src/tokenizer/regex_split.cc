@@ -180,26 +180,38 @@ RegexSplit::RegexSplit(std::string_view pattern, std::string_view where)
 
 RegexSplit::~RegexSplit() = default;
 
-std::vector<RegexSplit::Match> RegexSplit::matches(std::string_view text) const {
+struct RegexSplit::Scratch::State {
+  MatchData data{made(pcre2_match_data_create(1, nullptr))};  // the whole match is all we want
+  MatchContext context{made(pcre2_match_context_create(nullptr))};
+  JitStack stack{made(pcre2_jit_stack_create(32 * 1024, kJitStackBytes, nullptr))};
+};
+
+RegexSplit::Scratch::Scratch() : state_(std::make_unique<State>()) {
+  pcre2_match_context* context = state_->context.get();
+  pcre2_set_match_limit(context, kMatchLimit);
+  pcre2_set_depth_limit(context, kDepthLimit);
+  pcre2_set_heap_limit(context, kHeapLimitKib);
+  pcre2_jit_stack_assign(context, nullptr, state_->stack.get());
+}
+
+RegexSplit::Scratch::~Scratch() = default;
+RegexSplit::Scratch::Scratch(Scratch&&) noexcept = default;
+
+std::vector<RegexSplit::Match> RegexSplit::matches(std::string_view text, Scratch& scratch) const {
   const pcre2_code* code = compiled_->code.get();
-  const MatchData data(made(pcre2_match_data_create_from_pattern(code, nullptr)));
-  const MatchContext context(made(pcre2_match_context_create(nullptr)));
-  const JitStack stack(made(pcre2_jit_stack_create(32 * 1024, kJitStackBytes, nullptr)));
-  pcre2_set_match_limit(context.get(), kMatchLimit);
-  pcre2_set_depth_limit(context.get(), kDepthLimit);
-  pcre2_set_heap_limit(context.get(), kHeapLimitKib);
-  pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
+  pcre2_match_data* data = scratch.state_->data.get();
   std::vector<Match> found;
   for (size_t at = 0; at < text.size();) {
-    const int result = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
-                                   PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, data.get(), context.get());
+    const int result =
+        pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
+                    PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, data, scratch.state_->context.get());
     if (result == PCRE2_ERROR_NOMATCH) break;
     if (result < 0) {
       throw Error(ErrorCode::kUnsupported,
                   fmt::format("{}: the split pattern fails on this text: {} (LIMIT)",
                               compiled_->where, error_text(result)));
     }
-    const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
+    const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data);
     found.push_back({ends[0], ends[1]});
     at = ends[1];
   }

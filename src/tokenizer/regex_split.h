@@ -26,13 +26,26 @@ class RegexSplit {
   RegexSplit(const RegexSplit&) = delete;
   RegexSplit& operator=(const RegexSplit&) = delete;
 
+  // What matching needs besides the pattern: one for each thread, for any number of patterns.
+  class Scratch {
+   public:
+    Scratch();
+    ~Scratch();
+    Scratch(Scratch&&) noexcept;
+
+   private:
+    friend class RegexSplit;
+    struct State;
+    std::unique_ptr<State> state_;
+  };
+
   // Byte ranges of all matches in valid UTF-8, in order, none empty. Throws Error(kUnsupported)
-  // when a match needs more than 10 million steps. Thread-safe.
+  // when a match needs more than 10 million steps.
   struct Match {
     size_t begin;
     size_t end;
   };
-  std::vector<Match> matches(std::string_view text) const;
+  std::vector<Match> matches(std::string_view text, Scratch& scratch) const;
 
  private:
   struct Compiled;

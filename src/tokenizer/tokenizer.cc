@@ -54,8 +54,9 @@ class Encoder {
   }
 
   void split_by_regex(std::string_view text, const SplitStage& stage, size_t next_stage) {
+    if (!scratch_) scratch_.emplace();
     size_t done = 0;
-    for (const RegexSplit::Match& match : stage.regex->matches(text)) {
+    for (const RegexSplit::Match& match : stage.regex->matches(text, *scratch_)) {
       if (stage.keep_gaps) split(text.substr(done, match.begin - done), next_stage);
       if (stage.keep_matches) {
         split(text.substr(match.begin, match.end - match.begin), next_stage);
@@ -92,6 +93,7 @@ class Encoder {
   std::vector<int32_t>& ids_;
   BpeMerger merger_;
   std::vector<int32_t> symbols_;
+  std::optional<RegexSplit::Scratch> scratch_;
 };
 
 }  // namespace

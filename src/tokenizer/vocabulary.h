@@ -31,12 +31,16 @@ class Vocabulary {
     uint32_t begin = 0;
     int32_t length = -1;  // -1: a gap
   };
-  size_t slot_of(std::string_view text) const noexcept;
+  struct Slot {
+    uint32_t hash = 0;  // the upper half, so that most strangers are told apart without their text
+    int32_t id = -1;    // -1: empty
+  };
+  size_t slot_of(std::string_view text, size_t hash) const noexcept;
   void grow();
 
   std::string bytes_;
   std::vector<Entry> entries_;
-  std::vector<int32_t> slots_;  // ids by hash of their text, -1 empty; a power of two
+  std::vector<Slot> slots_;  // by hash of their text; a power of two
   size_t used_ = 0;
 };
 

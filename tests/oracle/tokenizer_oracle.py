@@ -3,9 +3,10 @@
 
     tokenizer_oracle.py --binary build/release/src/tokenizer/tokenizer_ids \\
         --model models/books-12m [--count 20000] [--seed 1] [--only NAME]... [--work FOLDER]
+    tokenizer_oracle.py --model models/books-12m --write-golden tests/golden/tokenizer_ids.json
 
-Needs the packages of requirements-ci.txt. Exit status 1 and the first differences when ids differ,
-when a text does not survive decode(encode(text)), or when the streams of a tokenizer disagree.
+Needs the packages of requirements-ci.txt and requirements-ci-data.txt. Exit status 1 and the first
+differences when ids differ or when a text does not survive decode(encode(text)).
 """
 
 import argparse
@@ -61,15 +62,39 @@ def compare(name, binary, file, seed, count):
     return wrong
 
 
+def write_golden(path, variants, seed):
+    """A small file for the C++ tests: for each variant what differs from the bundled tokenizer, and
+    the ids of a few texts."""
+    golden = []
+    for name, data in variants.items():
+        if name == "missing_bytes":  # has another model
+            continue
+        theirs = tokenizers.Tokenizer.from_str(json.dumps(data))
+        specials = [token.content for token in theirs.get_added_tokens_decoder().values()]
+        made = tokenizer_texts.texts(seed, 2000, specials)
+        old = [tokenizer_texts.only_old(t) for t in made]
+        texts = [t for t in old if len(t.encode()) < 160][:80]
+        cases = [[text, theirs.encode(text).ids] for text in texts]
+        members = {k: v for k, v in data.items() if k != "model"}
+        golden.append({"name": name, "members": json.dumps(members, ensure_ascii=False)[1:-1],
+                       "exact": name not in LOSSY, "cases": cases})
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) for entry in golden)
+    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--binary", required=True)
+    parser.add_argument("--binary")
     parser.add_argument("--model", required=True, help="folder with the bundled tokenizer.json")
     parser.add_argument("--count", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--work", help="where the derived tokenizers are kept between runs")
+    parser.add_argument("--write-golden", type=pathlib.Path)
     args = parser.parse_args()
+    if args.write_golden:
+        bundled = tokenizer_variants.load_bundled(args.model)
+        return write_golden(args.write_golden, tokenizer_variants.small_variants(bundled), args.seed)
     work = pathlib.Path(args.work or tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
     variants = tokenizer_variants.small_variants(tokenizer_variants.load_bundled(args.model))
