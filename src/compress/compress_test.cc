@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "compress/compress_testing.h"
+#include "compress/decompress.h"
 #include "compress/stored_model.h"
 #include "format/checkpoint.h"
 #include "upg/error.h"
@@ -165,6 +166,28 @@ TEST(Compress, RawIsTheSourceByteForByte) {
   for (const char* name : {"config.json", "tokenizer.json", "tokenizer_config.json"}) {
     EXPECT_EQ(read_bytes(folder / "source" / name), read_bytes(folder / "dense" / name)) << name;
   }
+}
+
+TEST(Compress, DecompressesToShardsThatCompressAgain) {
+  const TempFolder folder;
+  TinyCheckpoint().write(folder / "source");
+  CompressOptions options;
+  options.profile = "raw";
+  compress(folder / "source", folder / "one.upg", options);
+  DecompressOptions small_shards;
+  small_shards.shard_bytes = 120'000;
+  decompress_file(folder / "one.upg", folder / "dense", small_shards, {});
+  EXPECT_FALSE(std::filesystem::exists(folder / "dense" / "model.safetensors"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "dense" / "model.safetensors.index.json"));
+  int shards = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "dense")) {
+    if (entry.path().extension() != ".safetensors") continue;
+    ++shards;
+    EXPECT_LE(entry.file_size(), 140'000u);
+  }
+  EXPECT_GE(shards, 4);
+  compress(folder / "dense", folder / "two.upg", options);
+  EXPECT_TRUE(read_bytes(folder / "one.upg") == read_bytes(folder / "two.upg"));
 }
 
 TEST(Compress, ShardsGiveTheSameFileAsOneFile) {

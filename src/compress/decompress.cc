@@ -1,4 +1,6 @@
-// upg::decompress: a UPG file back to a Hugging Face checkpoint with dense weights.
+// A UPG file back to a Hugging Face checkpoint with dense weights.
+#include "compress/decompress.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,7 +23,6 @@
 #include "compress/source_model.h"
 #include "compress/stored_model.h"
 #include "format/safetensors.h"
-#include "upg/compress.h"
 
 namespace upg::compression {
 namespace {
@@ -29,7 +30,6 @@ namespace {
 using base::DType;
 using nlohmann::ordered_json;
 
-constexpr uint64_t kShardBytes = 5'000'000'000;       // as transformers writes them
 constexpr int64_t kChunkElements = int64_t{1} << 19;  // decoded at once by a thread
 
 struct DTypeName {
@@ -73,7 +73,8 @@ OutTensor out_tensor(const StoredTensor& tensor, DType dtype) {
 }
 
 // In order of names, as checkpoints usually are; a shard closes before it would grow too large.
-std::vector<Shard> plan_shards(const StoredModel& model, const DTypeName* dtype) {
+std::vector<Shard> plan_shards(const StoredModel& model, const DTypeName* dtype,
+                               uint64_t shard_bytes) {
   std::vector<OutTensor> tensors;
   for (const StoredTensor& tensor : model.tensors()) {
     tensors.push_back(out_tensor(tensor, dtype ? dtype->dtype : model.source_dtype(tensor)));
@@ -82,7 +83,7 @@ std::vector<Shard> plan_shards(const StoredModel& model, const DTypeName* dtype)
             [](const OutTensor& a, const OutTensor& b) { return a.stored->name < b.stored->name; });
   std::vector<Shard> shards(1);
   for (OutTensor& tensor : tensors) {
-    if (!shards.back().tensors.empty() && shards.back().bytes + tensor.bytes > kShardBytes) {
+    if (!shards.back().tensors.empty() && shards.back().bytes + tensor.bytes > shard_bytes) {
       shards.emplace_back();
     }
     shards.back().bytes += tensor.bytes;
@@ -254,6 +255,25 @@ void write_index(const std::vector<Shard>& shards, const std::filesystem::path& 
 }
 
 }  // namespace
+
+void decompress_file(const std::filesystem::path& file, const std::filesystem::path& folder,
+                     const DecompressOptions& options, const ProgressCallback& progress) {
+  const DTypeName* type = parse_option(options.dtype);
+  const StoredModel model(file, options.cols);
+  const std::vector<Shard> shards = plan_shards(model, type, options.shard_bytes);
+  AtomicFolder target(folder);
+  check_needs(shards, target.path());
+  uint64_t elements = 0;
+  for (const StoredTensor& tensor : model.tensors()) elements += tensor.elements();
+  Meter meter(progress, static_cast<int64_t>(model.tensors().size()), elements);
+  const int threads = options.threads > 0 ? options.threads : base::default_threads();
+  Writer writer(model, target.path(), threads, meter);
+  for (const Shard& shard : shards) writer.write_shard(shard);
+  write_texts(model, target.path(), type);
+  write_index(shards, target.path());
+  target.commit();
+}
+
 }  // namespace upg::compression
 
 namespace upg {
@@ -261,20 +281,11 @@ namespace upg {
 void decompress(const std::filesystem::path& file, const std::filesystem::path& folder,
                 std::string_view dtype, int threads, const ProgressCallback& progress,
                 int64_t cols) {
-  using namespace compression;
-  const DTypeName* type = parse_option(dtype);
-  const StoredModel model(file, cols);
-  const std::vector<Shard> shards = plan_shards(model, type);
-  AtomicFolder target(folder);
-  check_needs(shards, target.path());
-  uint64_t elements = 0;
-  for (const StoredTensor& tensor : model.tensors()) elements += tensor.elements();
-  Meter meter(progress, static_cast<int64_t>(model.tensors().size()), elements);
-  Writer writer(model, target.path(), threads > 0 ? threads : base::default_threads(), meter);
-  for (const Shard& shard : shards) writer.write_shard(shard);
-  write_texts(model, target.path(), type);
-  write_index(shards, target.path());
-  target.commit();
+  compression::DecompressOptions options;
+  options.dtype = dtype;
+  options.threads = threads;
+  options.cols = cols;
+  compression::decompress_file(file, folder, options, progress);
 }
 
 }  // namespace upg
