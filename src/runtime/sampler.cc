@@ -205,19 +205,7 @@ void Sampler::keep_probable() {
   // that top-p takes its share of is that of before.
   std::erase_if(candidates_,
                 [this](const Candidate& c) { return c.weight < double{options_.min_p}; });
-  if (options_.top_p < 1) {
-    size_t sorted = 0;
-    size_t count = 0;
-    while (count == 0) {  // sort a little, more only where that does not reach
-      const size_t next = std::min(candidates_.size(), std::max<size_t>(64, sorted * 4));
-      std::partial_sort(candidates_.begin() + static_cast<ptrdiff_t>(sorted),
-                        candidates_.begin() + static_cast<ptrdiff_t>(next), candidates_.end(),
-                        better);
-      sorted = next;
-      count = top_p_count(sorted, total);
-    }
-    candidates_.resize(count);
-  }
+  if (options_.top_p < 1) keep_top_p(total);
   if (!std::is_sorted(candidates_.begin(), candidates_.end(), lower_id)) {
     std::sort(candidates_.begin(), candidates_.end(), lower_id);
   }
@@ -226,14 +214,28 @@ void Sampler::keep_probable() {
   }
 }
 
-// How many of the sorted ones top-p keeps; 0: not to be told from so few.
-size_t Sampler::top_p_count(size_t sorted, double total) const {
-  double sum = 0;
-  for (size_t i = 0; i < sorted; ++i) {
-    sum += candidates_[i].weight;
-    if (sum >= double{options_.top_p} * total) return i + 1;
+// The best [0, low) weigh too little, the best [0, high) enough. Halving what lies between costs no
+// more than a few looks at each candidate, where sorting all of a flat distribution would.
+void Sampler::keep_top_p(double total) {
+  const auto at = [this](size_t i) { return candidates_.begin() + static_cast<ptrdiff_t>(i); };
+  constexpr size_t kFirstLook = 256;  // mostly enough
+  size_t low = 0;
+  size_t high = candidates_.size();
+  double below = 0;  // weight of [0, low)
+  while (high - low > 1) {
+    const size_t half = low + (high - low) / 2;
+    const size_t middle = low == 0 ? std::min(half, kFirstLook) : half;
+    std::nth_element(at(low), at(middle), at(high), better);
+    double sum = below;
+    for (size_t i = low; i < middle; ++i) sum += candidates_[i].weight;
+    if (sum >= double{options_.top_p} * total) {
+      high = middle;
+    } else {
+      low = middle;
+      below = sum;
+    }
   }
-  return sorted == candidates_.size() ? sorted : 0;
+  candidates_.resize(high);
 }
 
 }  // namespace upg::runtime

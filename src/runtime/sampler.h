@@ -63,7 +63,7 @@ class Sampler {
   void keep_largest(size_t count);
   void keep_all();
   void keep_probable();
-  size_t top_p_count(size_t sorted, double total) const;
+  void keep_top_p(double total);
 
   SamplingOptions options_;
   uint64_t drawn_ = 0;
