@@ -77,6 +77,9 @@ struct GenerateOptions {
   int max_tokens = -1;            // -1: to the end of text or of the context
   std::vector<std::string> stop;  // generation ends before any of these
   bool ignore_end_of_text = false;
+  // Called after each chunk of the prompt with how much of it is done, what was cached included;
+  // generation ends when it returns false.
+  std::function<bool(int done, int total)> on_prompt = {};
 };
 
 struct GeneratedToken {

@@ -42,8 +42,9 @@ std::string Engine::decode(std::span<const int32_t> ids, bool skip_special) cons
 
 std::string Engine::apply_chat_template(std::span<const ChatMessage> messages,
                                         std::string_view template_name) const {
-  throw Error(ErrorCode::kUnsupported,
-              fmt::format("{}: its chat template is unknown", base::printable(impl_->info.file)));
+  const runtime::Text* text = impl_->text.get();
+  return runtime::apply_chat_template(text ? text->chat_template() : nullptr, template_name,
+                                      messages, impl_->info.file);
 }
 
 // ---- sequences

@@ -35,8 +35,8 @@ std::unique_ptr<kernels::Backend> make_backend(const LoadOptions& options) {
   return kernels::create_backend(backend);
 }
 
-// Half of what is available once the weights are in memory; where they do not fit (they are mapped,
-// and may stay on disk), a quarter of what there is now.
+// What is available once the weights are in memory; where they do not fit (they are mapped, and may
+// stay on disk), a quarter of what is available now.
 uint64_t cache_memory(uint64_t weight_bytes) {
   const uint64_t available = base::available_memory();
   const uint64_t beside = available > weight_bytes ? available - weight_bytes : 0;
@@ -78,12 +78,6 @@ model::ModelLimits choose_limits(const LoadOptions& options, const CachePlan& pl
   return limits;
 }
 
-std::string generation_config_name(const model::ModelSource& source) {
-  const std::string path = base::printable(source.path().string());
-  if (source.profile() == "checkpoint") return path + "/generation_config.json";
-  return path + ": generation config";
-}
-
 }  // namespace
 
 EngineState::EngineState() = default;
@@ -94,7 +88,8 @@ void EngineState::load(const std::filesystem::path& path, const LoadOptions& opt
   backend = make_backend(options);
   source = model::ModelSource::open(path);
   const CacheChoice choice = choose_cache(*source, options);
-  sampling = sampling_defaults(source->generation_config_text(), generation_config_name(*source));
+  sampling = sampling_defaults(source->generation_config_text(),
+                               part_name(*source, "generation_config.json"));
   text = Text::load(*source);
   const model::ModelLimits limits = choose_limits(options, choice.plan);
   model = std::make_unique<model::Model>(source, *backend, limits);
@@ -120,6 +115,12 @@ void EngineState::describe(int context) {
   info.model_context = static_cast<int>(std::min<int64_t>(config.max_positions, INT32_MAX));
   info.backend = backend->describe();
   info.stop_ids = config.stop_ids;
+  if (!text) return;
+  if (text->chat_template() != nullptr) info.chat_template = text->chat_template()->name;
+  for (const int32_t id : text->stop_ids()) {
+    const bool known = std::count(info.stop_ids.begin(), info.stop_ids.end(), id) > 0;
+    if (!known && id < info.vocabulary) info.stop_ids.push_back(id);
+  }
 }
 
 }  // namespace upg::runtime

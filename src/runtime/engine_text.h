@@ -9,24 +9,38 @@
 #include <vector>
 
 #include "model/source.h"
+#include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
 #include "upg/engine.h"
 
 namespace upg::runtime {
 
+// For messages: "FOLDER/tokenizer.json", or "FILE: tokenizer.json" where it is part of a UPG file.
+std::string part_name(const model::ModelSource& source, std::string_view part);
+
 // Immutable; thread-safe.
 class Text {
  public:
   // Null when the source carries no tokenizer. Throws Error for one that is broken or unsupported.
+  // A chat template that is not known is none.
   static std::unique_ptr<const Text> load(const model::ModelSource& source);
 
   const tokenizer::Tokenizer& tokenizer() const noexcept { return tokenizer_; }
+  const tokenizer::ChatTemplate* chat_template() const noexcept { return chat_template_; }
+  // Of the tokens that end an answer in the model's own template, those the tokenizer has.
+  std::vector<int32_t> stop_ids() const;
 
  private:
-  explicit Text(tokenizer::Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {}
+  Text(tokenizer::Tokenizer tokenizer, const tokenizer::ChatTemplate* chat_template)
+      : tokenizer_(std::move(tokenizer)), chat_template_(chat_template) {}
 
   tokenizer::Tokenizer tokenizer_;
+  const tokenizer::ChatTemplate* chat_template_;  // a row of the table, or null
 };
+
+// As upg::Engine::apply_chat_template says; `own` may be null, `file` is for messages.
+std::string apply_chat_template(const tokenizer::ChatTemplate* own, std::string_view template_name,
+                                std::span<const ChatMessage> messages, std::string_view file);
 
 // The text of tokens as they come, in whole characters; all of it together is what decode() makes
 // of them. Without a Text it is always empty.

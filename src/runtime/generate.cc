@@ -81,7 +81,8 @@ GenerateResult Generation::run() {
   return std::move(result_);
 }
 
-// What the sequence holds of the prompt stays, but for the last token: its logits are needed.
+// What the sequence holds of the prompt stays, but for the last token: its logits are needed. In
+// one step, unless someone wants to hear of each chunk.
 bool Generation::read_prompt() {
   const Sequence& sequence = engine_.find(id_);
   if (sequence.cancelled) {
@@ -91,7 +92,18 @@ bool Generation::read_prompt() {
   const int held = common_prefix(sequence.tokens, prompt_);
   result_.cached_tokens = std::min(held, static_cast<int>(prompt_.size()) - 1);
   engine_.truncate(id_, result_.cached_tokens);
-  return feed(prompt_.subspan(static_cast<size_t>(result_.cached_tokens)));
+  const auto chunk = static_cast<size_t>(engine_.model->limits().max_tokens);
+  const size_t at_once = options_.on_prompt ? chunk : prompt_.size();
+  for (size_t done = static_cast<size_t>(result_.cached_tokens); done < prompt_.size();) {
+    const size_t tokens = std::min(at_once, prompt_.size() - done);
+    if (!feed(prompt_.subspan(done, tokens))) return false;
+    done += tokens;
+    if (options_.on_prompt && !options_.on_prompt(static_cast<int>(done), result_.prompt_tokens)) {
+      result_.finish = FinishReason::kCallback;
+      return false;
+    }
+  }
+  return true;
 }
 
 void Generation::write() {

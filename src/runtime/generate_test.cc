@@ -1,8 +1,12 @@
 // generate(): the reference's texts, stop strings, whole characters, prompts that are held already.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
-#include <chrono>
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "base/text.h"
@@ -69,6 +73,25 @@ TEST_F(Generate, TheReferencesTextFromText) {
     ++texts;
   }
   EXPECT_EQ(texts, 5);
+}
+
+TEST_F(Generate, ConversationsAsTheModelWritesThem) {
+  EXPECT_EQ(engine().info().chat_template, "phi4");
+  int chats = 0;
+  for (const Golden& golden : goldens()) {
+    if (golden.messages.empty()) continue;
+    const std::string text = engine().apply_chat_template(golden.messages);
+    EXPECT_EQ(engine().encode(text, false), golden.ids);
+    EXPECT_EQ(engine().apply_chat_template(golden.messages, "phi4"), text);
+    const GenerateResult result = engine().generate(golden.ids, greedy(48));
+    EXPECT_EQ(engine().decode(result.ids, false), golden.greedy_text);
+    EXPECT_EQ(result.text, engine().decode(result.ids));
+    ++chats;
+  }
+  EXPECT_EQ(chats, 2);
+  const Error error = error_of([&] { engine().apply_chat_template({}, "none"); });
+  EXPECT_EQ(error.code(), ErrorCode::kUsage);
+  EXPECT_THAT(error.what(), HasSubstr("chat template: found none, allowed phi4"));
 }
 
 TEST_F(Generate, EndOfTextStops) {
@@ -160,6 +183,30 @@ TEST_F(Generate, TheCallbackEndsIt) {
   EXPECT_EQ(calls, 5);
 }
 
+TEST(GeneratePrompt, IsToldOfChunkByChunk) {
+  const auto engine = load({.chunk = 16});
+  const Ids prompt = long_prompt(50);
+  const Ids wanted = engine->generate(prompt, greedy(4)).ids;
+  GenerateOptions options = greedy(4);
+  std::vector<int> told;
+  options.on_prompt = [&](int done, int total) {
+    EXPECT_EQ(total, 50);
+    told.push_back(done);
+    return true;
+  };
+  EXPECT_EQ(engine->generate(prompt, options).ids, wanted);
+  EXPECT_EQ(told, (std::vector<int>{16, 32, 48, 50}));
+
+  options.on_prompt = [](int done, int) { return done < 32; };
+  const SequenceId id = engine->create_sequence();
+  const GenerateResult ended = engine->generate(id, prompt, options);
+  EXPECT_EQ(ended.finish, FinishReason::kCallback);
+  EXPECT_TRUE(ended.ids.empty());
+  const GenerateResult resumed = engine->generate(id, prompt, greedy(4));
+  EXPECT_EQ(resumed.cached_tokens, 32);
+  EXPECT_EQ(resumed.ids, wanted);
+}
+
 TEST_F(Generate, NoTokensIsOnlyThePrompt) {
   const SequenceId id = engine().create_sequence();
   const GenerateResult result = engine().generate(id, goldens()[0].ids, greedy(0));
@@ -239,6 +286,74 @@ TEST_F(Generate, CancellingEndsTheText) {
   EXPECT_LT(result.ids.size(), 900u);
   EXPECT_EQ(result.text, engine().decode(result.ids));
   engine().free_sequence(id);
+}
+
+// ---- models without texts of their own
+class Bare : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::temp_directory_path() / fmt::format("upg-bare-{}", ::getpid());
+    std::filesystem::create_directory(folder_);
+    copy("config.json");
+    copy("model.safetensors");
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void copy(const std::string& name) {
+    std::filesystem::copy_file(model_folder() + "/" + name, folder_ / name);
+  }
+  void write(const std::string& name, const std::string& text) {
+    std::ofstream(folder_ / name) << text;
+  }
+  std::filesystem::path folder_;
+};
+
+TEST_F(Bare, WithoutTokenizerIdsWillDo) {
+  const auto engine = Engine::load(folder_, {.threads = 1});
+  const Golden& golden = goldens()[0];
+  const GenerateResult result = engine->generate(golden.ids, greedy(8));
+  EXPECT_EQ(result.ids, Ids(golden.greedy.begin(), golden.greedy.begin() + 8));
+  EXPECT_EQ(result.text, "");
+  EXPECT_EQ(engine->info().chat_template, "");
+  GenerateOptions with_stop = greedy(8);
+  with_stop.stop = {"x"};
+  for (const Error& error :
+       {error_of([&] { engine->encode("x"); }), error_of([&] { engine->decode(Ids{1}); }),
+        error_of([&] { engine->generate("x"); }),
+        error_of([&] { engine->generate(Ids{1}, with_stop); })}) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+    EXPECT_THAT(error.what(), HasSubstr(folder_.string() + ": it carries no tokenizer"));
+  }
+  const Error error = error_of([&] { engine->apply_chat_template({}); });
+  EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+  EXPECT_THAT(error.what(), HasSubstr("chat template is unknown; choose one of phi4"));
+}
+
+TEST_F(Bare, AnUnknownTemplateLeavesTheRest) {
+  copy("tokenizer.json");
+  write("tokenizer_config.json", R"({"chat_template": "{{ messages[0].role }}!"})");
+  write("generation_config.json", R"({"temperature": 0.25, "eos_token_id": 7})");
+  const auto engine = Engine::load(folder_, {.threads = 1});
+  EXPECT_EQ(engine->info().chat_template, "");
+  EXPECT_EQ(engine->generate(goldens()[0].prompt, greedy(3)).prompt_tokens, 8);
+  EXPECT_EQ(engine->default_sampling().temperature, 0.25f);
+  EXPECT_THAT(engine->info().stop_ids, testing::Contains(7));
+  const std::vector<ChatMessage> messages = {{"user", "Hello"}};
+  EXPECT_EQ(error_of([&] { engine->apply_chat_template(messages); }).code(),
+            ErrorCode::kUnsupported);
+  EXPECT_EQ(engine->apply_chat_template(messages, "phi4"),
+            "<|im_start|>user<|im_sep|>Hello<|im_end|><|im_start|>assistant<|im_sep|>");
+}
+
+TEST_F(Bare, BrokenPartsAreNamed) {
+  write("generation_config.json", R"({"top_p": 3})");
+  const Error sampling = error_of([&] { Engine::load(folder_); });
+  EXPECT_EQ(sampling.code(), ErrorCode::kInvalidData);
+  EXPECT_THAT(sampling.what(),
+              HasSubstr((folder_ / "generation_config.json").string() + ": top_p: found 3"));
+  write("generation_config.json", "{}");
+  write("tokenizer.json", R"({"model": {"type": "Abacus"}})");
+  const Error tokenizer = error_of([&] { Engine::load(folder_); });
+  EXPECT_THAT(tokenizer.what(), HasSubstr((folder_ / "tokenizer.json").string()));
 }
 
 // ---- limits
