@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kPanelRows = codec::kRowPadding;
 constexpr int kPanelStrands = kPanelRows / kRowsPerVector;
-constexpr int kPanelBlocks = 8;      // 32 KiB decoded, beside 16 KiB of a tile's activations
+constexpr int kPanelBlocks = 16;     // 64 KiB decoded, against 32 KiB of a tile's activations
 constexpr int kStrandsPerSweep = 2;  // of a panel, against one tile
 
 struct alignas(64) Panel {

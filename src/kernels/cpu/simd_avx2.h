@@ -103,13 +103,17 @@ static inline __m128 sums_of_four(Floats a, Floats b, Floats c, Floats d) {
   const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
   return halves(all);
 }
-// Each row's four lanes added: the rows' sums, side by side at `to` (kRowsPerVector floats).
-static inline void store_row_sums(float* to, Floats v) {
+// Each row's four lanes added: the sums of the kRowsPerVector rows, side by side.
+static inline __m128 row_sums(Floats v) {
   const Floats pairs = _mm256_hadd_ps(v, v);
   const Floats rows = _mm256_hadd_ps(pairs, pairs);
-  to[0] = _mm256_cvtss_f32(rows);
-  to[1] = _mm_cvtss_f32(_mm256_extractf128_ps(rows, 1));
+  return _mm_unpacklo_ps(_mm256_castps256_ps128(rows), _mm256_extractf128_ps(rows, 1));
 }
+// kRowsPerVector floats, in the lower half.
+static inline __m128 load_rows(const float* p) {
+  return _mm_loadl_pi(_mm_setzero_ps(), reinterpret_cast<const __m64*>(p));
+}
+static inline void store_rows(float* p, __m128 v) { _mm_storel_pi(reinterpret_cast<__m64*>(p), v); }
 
 // ---- other element types, kLanes at a time -----------------------------------------------------
 

@@ -95,12 +95,15 @@ static inline __m128 sums_of_four(Floats a, Floats b, Floats c, Floats d) {
   const __m256 all = _mm256_hadd_ps(ab, cd);
   return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
 }
-// Each row's four lanes added: the rows' sums, side by side at `to` (kRowsPerVector floats).
-static inline void store_row_sums(float* to, Floats v) {
+// Each row's four lanes added: the sums of the kRowsPerVector rows, side by side.
+static inline __m128 row_sums(Floats v) {
   const Floats pairs = _mm512_add_ps(v, _mm512_permute_ps(v, 0xb1));
   const Floats rows = _mm512_add_ps(pairs, _mm512_permute_ps(pairs, 0x4e));
-  _mm_storeu_ps(to, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, rows)));
+  return _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, rows));
 }
+// kRowsPerVector floats.
+static inline __m128 load_rows(const float* p) { return _mm_loadu_ps(p); }
+static inline void store_rows(float* p, __m128 v) { _mm_storeu_ps(p, v); }
 
 // ---- other element types, kLanes at a time -----------------------------------------------------
 

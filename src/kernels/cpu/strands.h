@@ -79,12 +79,18 @@ inline __attribute__((always_inline)) void multiply_strands(const Source& source
 // Adds up each row's lanes, scales, and stores the rows of a strand that lie before `end`.
 inline void store_strand(Floats sums, int64_t row, int64_t end, const float* scale, float unit,
                          const Output& out, int64_t token) {
-  float rows[kRowsPerVector];
-  store_row_sums(rows, sums);
-  float* y = out.y + token * out.stride;
-  for (int i = 0; i < kRowsPerVector && row + i < end; ++i) {
-    const float value = rows[i] * (scale[row + i] * unit);
-    y[row + i] = out.store == Store::kAdd ? y[row + i] + value : value;
+  float* y = out.y + token * out.stride + row;
+  __m128 rows = row_sums(sums) * _mm_set1_ps(unit);
+  if (row + kRowsPerVector <= end) {
+    rows = rows * load_rows(scale + row);
+    if (out.store == Store::kAdd) rows = rows + load_rows(y);
+    return store_rows(y, rows);
+  }
+  float values[4];
+  _mm_storeu_ps(values, rows);
+  for (int64_t i = 0; row + i < end; ++i) {
+    const float value = values[i] * scale[row + i];
+    y[i] = out.store == Store::kAdd ? y[i] + value : value;
   }
 }
 
