@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/text.h"
+#include "codec/path_layout.h"
 #include "codec/primes.h"
 #include "upg/error.h"
 
@@ -131,10 +132,9 @@ void read_palettes(const StoredMatrix& stored, std::string_view suffix, const ui
 void check_padding_rows(const StoredMatrix& stored, std::string_view suffix, const std::byte* codes,
                         int64_t vectors) {
   for (int64_t row = stored.rows; row < padded_rows(stored.rows); ++row) {
-    const std::byte* vector =
-        codes + row / kGroupRows * vectors * kGroupRows * 16 + row % kGroupRows * 16;
-    for (int64_t v = 0; v < vectors; ++v, vector += kGroupRows * 16) {
-      if (!all_zero({vector, 16})) {
+    const std::byte* vector = codes + row_offset(row, 1, vectors);
+    for (int64_t v = 0; v < vectors; ++v, vector += kVectorStride) {
+      if (!all_zero({vector, kVectorBytes})) {
         reject(stored, suffix, fmt::format("codes in padding row {}", row),
                fmt::format("zeros beyond row {}", stored.rows - 1));
       }

@@ -49,7 +49,7 @@ TEST_P(Bind, Rejects) {
 }
 
 template <class T>
-std::function<void(Stored&)> put(std::string suffix, int64_t index, T value) {
+std::function<void(Stored&)> put(const std::string& suffix, int64_t index, T value) {
   return [=](Stored& s) { s[suffix].data<T>()[index] = value; };
 }
 
@@ -60,7 +60,7 @@ std::vector<Damage> common_damage() {
     const std::string name(codec.name);
     auto add = [&](const std::string& what, std::function<void(Stored&)> apply,
                    const std::string& message) {
-      list.push_back({name + "_" + what, name, std::move(apply), message});
+      list.push_back({std::string(name).append("_").append(what), name, std::move(apply), message});
     };
     add(
         "no_rows", [](Stored& s) { s.matrix().rows = 0; }, "w: found 0 rows");
@@ -152,7 +152,7 @@ std::vector<Damage> palette_damage() {
 std::vector<Damage> code_damage() {
   std::vector<Damage> list;
   for (const auto& [codec, vectors] :
-       {std::pair{"path2", 2}, {"path3", 3}, {"path4", 4}, {"int8", 8}}) {
+       {std::pair<const char*, int64_t>{"path2", 2}, {"path3", 3}, {"path4", 4}, {"int8", 8}}) {
     for (const int64_t row : {kRows, int64_t{39}, int64_t{63}}) {
       const int64_t at = row_offset(row, 3, vectors) + (3 * vectors - 1) * kVectorStride + 5;
       list.push_back({std::string(codec) + "_padding_row_" + std::to_string(row), codec,
@@ -163,7 +163,8 @@ std::vector<Damage> code_damage() {
   return list;
 }
 
-constexpr int64_t kMaskRow = 3 * 16;  // bytes
+constexpr int64_t kMaskBlock = 16;  // bytes
+constexpr int64_t kMaskRow = 3 * kMaskBlock;
 
 std::vector<Damage> sparse_damage() {
   return {
@@ -175,10 +176,12 @@ std::vector<Damage> sparse_damage() {
        "row group"},
       {"sparse_mask_padding_row", "sparse", put<uint8_t>("mask", kRows * kMaskRow, 1),
        "padding row 37"},
-      {"sparse_mask_column_beyond", "sparse", put<uint8_t>("mask", 2 * kMaskRow + 2 * 16 + 5, 0x10),
+      {"sparse_mask_column_beyond", "sparse",
+       put<uint8_t>("mask", 2 * kMaskRow + 2 * kMaskBlock + 5, 0x10),
        "beyond the last column in row 2"},
       {"sparse_mask_column_far_beyond", "sparse",
-       put<uint8_t>("mask", 36 * kMaskRow + 2 * 16 + 15, 0x80), "beyond the last column in row 36"},
+       put<uint8_t>("mask", 36 * kMaskRow + 2 * kMaskBlock + 15, 0x80),
+       "beyond the last column in row 36"},
       {"sparse_codes_short", "sparse", [](Stored& s) { s.resize("codes", 64); }, "w.codes: found"},
       {"sparse_codes_long", "sparse",
        [](Stored& s) { s.resize("codes", s["codes"].view.shape[0] + 64); }, "w.codes: found"},

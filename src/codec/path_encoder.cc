@@ -194,9 +194,12 @@ class PathEncoder final : public Encoder {
   }
 
   std::vector<Part> finish() override {
-    std::vector<uint16_t> palette;
-    for (int i = 0; i < 1 << kBits; ++i) palette.push_back(entry_of(fit_.palettes.a[i]));
-    for (int i = 0; i < 1 << kBits; ++i) palette.push_back(entry_of(fit_.palettes.b[i]));
+    constexpr size_t kStates = 1 << kBits;
+    std::array<uint16_t, 2 * kStates> palette;
+    for (size_t i = 0; i < kStates; ++i) {
+      palette[i] = entry_of(fit_.palettes.a[i]);
+      palette[kStates + i] = entry_of(fit_.palettes.b[i]);
+    }
     const auto entries = std::as_bytes(std::span(palette));
     const auto scales = std::as_bytes(std::span(scale_));
     std::vector<PartSpec> specs = path_parts(kBits, rows_, cols_);

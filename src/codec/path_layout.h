@@ -29,10 +29,11 @@
 
 namespace upg::codec {
 
-inline constexpr int kChainLength = 16;
-inline constexpr int kChainsPerBlock = 8;
-inline constexpr int kVectorBytes = 16;
-inline constexpr int kVectorStride = kGroupRows * kVectorBytes;  // from a row's vector to its next
+inline constexpr int64_t kChainLength = 16;
+inline constexpr int64_t kChainsPerBlock = 8;
+inline constexpr int64_t kVectorBytes = 16;
+inline constexpr int64_t kVectorStride =
+    kGroupRows * kVectorBytes;  // from a row's vector to its next
 
 // The column, relative to the block, of a chain's position.
 constexpr int column_of(int chain, int position) {
@@ -53,7 +54,7 @@ inline void shift_chains(const uint8_t* codes, uint8_t* before) noexcept {  // [
 }
 
 // The first byte of a row's first vector.
-constexpr int64_t row_offset(int64_t row, int64_t blocks, int vectors) {
+constexpr int64_t row_offset(int64_t row, int64_t blocks, int64_t vectors) {
   return row / kGroupRows * blocks * vectors * kVectorStride + row % kGroupRows * kVectorBytes;
 }
 

@@ -180,7 +180,7 @@ TEST_P(PathTest, RowsWithoutScaleAndAtTheEdgesOfFloat) {
 
 TEST_P(PathTest, TakesTheBitsItPromises) {
   const std::vector<PartSpec> specs = codec().parts(5120, 5120, {});
-  EXPECT_EQ(specs[0].shape, (std::vector<int64_t>{1280, 40, 64 * bits()}));
+  EXPECT_EQ(specs[0].shape, (std::vector<int64_t>{1280, 40, int64_t{64} * bits()}));
   int64_t bytes = 0;
   for (const PartSpec& spec : specs) {
     int64_t size = static_cast<int64_t>(base::size_of(spec.dtype));

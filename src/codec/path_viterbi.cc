@@ -12,7 +12,8 @@ Tables make_tables(const PathPalettes& palettes) {
   constexpr int32_t kUnit = static_cast<int32_t>(kTargetScale) << kIndexBits;
   Tables tables = {};
   for (int i = 0; i < 1 << palettes.bits; ++i) {
-    const int32_t a = palettes.a[i], b = palettes.b[i];
+    const int a{palettes.a[i]};
+    const int b{palettes.b[i]};
     tables.a_square[i] = kUnit * a * a;
     tables.b_square[i] = kUnit * b * b + i;
     tables.a_factor[i] = (2 << kIndexBits) * a;

@@ -25,7 +25,7 @@ int64_t cost_of(const PathPalettes& palettes, const int32_t* q, const uint8_t* c
   int64_t cost = 0;
   for (int p = 0; p < kChainLength; ++p) {
     const int64_t level = palettes.a[codes[p]] + palettes.b[codes[(p + 15) % 16]];
-    cost += 64 * level * level - 2 * q[p] * level;
+    cost += 64 * level * level - int64_t{2} * q[p] * level;
   }
   return cost;
 }

@@ -37,7 +37,7 @@ TEST(Rotation, IsTheSignedHadamardMatrix) {
 
 TEST(Rotation, UnrotateUndoesIt) {
   const std::vector<uint8_t> signs = make_signs("b", 384);
-  const std::vector<float> x = gaussian(3 * 384, 2);
+  const std::vector<float> x = gaussian(1152, 2);
   std::vector<float> y = x;
   rotate(y.data(), 3, 384, signs.data());
   unrotate(y.data(), 3, 384, signs.data());

@@ -49,8 +49,8 @@ std::array<double, kLevels> fit_levels(const std::vector<float>& sorted) {
   std::vector<double> sums(sorted.size() + 1);
   for (size_t i = 0; i < sorted.size(); ++i) sums[i + 1] = sums[i] + sorted[i];
   std::array<double, kLevels> levels;
-  for (int i = 0; i < kLevels; ++i) {
-    levels[i] = sorted[(2 * i + 1) * sorted.size() / (2 * kLevels)];
+  for (size_t i = 0; i < kLevels; ++i) {
+    levels[i] = sorted[(2 * i + 1) * sorted.size() / (2 * size_t{kLevels})];
   }
   for (int round = 0; round < kLloydRounds; ++round) {
     size_t begin = 0;
@@ -188,7 +188,7 @@ class SparseEncoder final : public Encoder {
     double product = 0, square = 0;
     for (size_t i = 0; i < codes.size(); ++i) {
       codes[i] = nearest(kept.weights[i] * factor);
-      const int level = fit_.level[codes[i]];
+      const int level{fit_.level[codes[i]]};
       product += static_cast<double>(kept.weights[i]) * level;
       square += level * level;
     }
