@@ -67,7 +67,7 @@ void CpuBackend::store_keys_and_values(const float* qkv, const AttentionShape& s
                                        const KvLayer& cache) {
   const auto k_bytes = static_cast<int64_t>(kv_row_bytes(cache.k_type, shape.head_dim));
   const auto v_bytes = static_cast<int64_t>(kv_row_bytes(cache.v_type, shape.head_dim));
-  const int64_t kv_width = shape.kv_heads * shape.head_dim;
+  const int64_t kv_width = int64_t{shape.kv_heads} * shape.head_dim;
   team_.for_ranges(step_.tokens(), token_grain(2 * kv_width), [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
       const SequenceSlice& slice = step_.sequence_of(static_cast<int>(t));

@@ -70,7 +70,7 @@ struct AttentionTask {
 
 constexpr int64_t attention_scratch_floats(int group, int head_dim) {
   return static_cast<int64_t>(group) * (head_dim + kPageTokens + 8 + 2 * kAttentionTokens) +
-         2 * kPageTokens * head_dim;
+         int64_t{2} * kPageTokens * head_dim;
 }
 
 struct CpuOps {

@@ -13,7 +13,7 @@ using codec::kBlockColumns;
 
 // Columns worked on at once: rotation and quantising stay within blocks, so that even a single
 // vector divides among threads, and a part fits on the stack.
-constexpr int64_t kPartColumns = 16 * kBlockColumns;
+constexpr int64_t kPartColumns = int64_t{16} * kBlockColumns;
 constexpr int64_t kSerialParts = 8;
 
 }  // namespace

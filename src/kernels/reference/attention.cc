@@ -40,12 +40,12 @@ void load_q8(const std::byte* from, float* x) {
 
 void load_kv(const std::byte* row, int head_dim, KvType type, float* x) {
   if (type == KvType::kF32) std::memcpy(x, row, sizeof(float) * static_cast<size_t>(head_dim));
-  for (int i = 0; type == KvType::kF16 && i < head_dim; ++i) {
+  for (int64_t i = 0; type == KvType::kF16 && i < head_dim; ++i) {
     uint16_t bits;
     std::memcpy(&bits, row + 2 * i, sizeof(bits));
     x[i] = base::f16_to_float(bits);
   }
-  for (int i = 0; type == KvType::kQ8 && i < head_dim; i += kQ8Values) {
+  for (int64_t i = 0; type == KvType::kQ8 && i < head_dim; i += kQ8Values) {
     load_q8(row + i / kQ8Values * kQ8Bytes, x + i);
   }
 }
@@ -56,7 +56,7 @@ void load_page(const std::byte* cache, KvType type, const AttentionTask& task, i
   const auto row_bytes = static_cast<int64_t>(kv_row_bytes(type, task.head_dim));
   const int64_t block = static_cast<int64_t>(task.pages[page]) * task.kv_heads + task.kv_head;
   const std::byte* rows = cache + block * kPageTokens * row_bytes;
-  for (int slot = 0; slot < slots; ++slot) {
+  for (int64_t slot = 0; slot < slots; ++slot) {
     load_kv(rows + slot * row_bytes, task.head_dim, type, out + slot * task.head_dim);
   }
 }
@@ -69,9 +69,9 @@ int first_visible(const AttentionTask& task, int token) {
 struct Scratch {
   explicit Scratch(const AttentionTask& task)
       : k(task.scratch),
-        v(k + kPageTokens * task.head_dim),
-        maximum(v + kPageTokens * task.head_dim),
-        sum(maximum + task.group * kAttentionTokens) {}
+        v(k + int64_t{kPageTokens} * task.head_dim),
+        maximum(v + int64_t{kPageTokens} * task.head_dim),
+        sum(maximum + int64_t{kAttentionTokens} * task.group) {}
 
   float* k;        // [kPageTokens, head_dim], the page at hand
   float* v;        // likewise
@@ -82,9 +82,9 @@ struct Scratch {
 // One query and head against the positions first ... last of the page at hand.
 void attend(const AttentionTask& task, const Scratch& page, int token, int head, int first,
             int last) {
-  const int dim = task.head_dim;
-  const float* q = task.q + token * task.q_stride + static_cast<int64_t>(head) * dim;
-  float* out = task.out + token * task.out_stride + static_cast<int64_t>(head) * dim;
+  const int64_t dim = task.head_dim;
+  const float* q = task.q + token * task.q_stride + head * dim;
+  float* out = task.out + token * task.out_stride + head * dim;
   float& maximum = page.maximum[token * task.group + head];
   float& sum = page.sum[token * task.group + head];
 
@@ -97,11 +97,11 @@ void attend(const AttentionTask& task, const Scratch& page, int token, int head,
   const float shrink = std::exp(maximum - highest);
   maximum = highest;
   sum *= shrink;
-  for (int i = 0; i < dim; ++i) out[i] *= shrink;
+  for (int64_t i = 0; i < dim; ++i) out[i] *= shrink;
   for (int slot = first; slot <= last; ++slot) {
     const float weight = std::exp(scores[slot] - highest);
     sum += weight;
-    for (int i = 0; i < dim; ++i) out[i] += weight * page.v[slot * dim + i];
+    for (int64_t i = 0; i < dim; ++i) out[i] += weight * page.v[slot * dim + i];
   }
 }
 
@@ -133,11 +133,11 @@ void for_each_output(const AttentionTask& task, const Body& body) {
 
 void store_kv(std::byte* row, const float* x, int head_dim, KvType type) noexcept {
   if (type == KvType::kF32) std::memcpy(row, x, sizeof(float) * static_cast<size_t>(head_dim));
-  for (int i = 0; type == KvType::kF16 && i < head_dim; ++i) {
+  for (int64_t i = 0; type == KvType::kF16 && i < head_dim; ++i) {
     const uint16_t bits = base::float_to_f16(x[i]);
     std::memcpy(row + 2 * i, &bits, sizeof(bits));
   }
-  for (int i = 0; type == KvType::kQ8 && i < head_dim; i += kQ8Values) {
+  for (int64_t i = 0; type == KvType::kQ8 && i < head_dim; i += kQ8Values) {
     store_q8(row + i / kQ8Values * kQ8Bytes, x + i);
   }
 }
