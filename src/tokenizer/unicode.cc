@@ -191,6 +191,8 @@ bool is_word(char32_t code) noexcept {
     case UTF8PROC_CATEGORY_NL:
     case UTF8PROC_CATEGORY_PC:
       return true;
+    case UTF8PROC_CATEGORY_CN:  // young numbers are decimal digits, but for the Kaktovik numerals
+      return late_classes(code) == kNumber && (code < 0x1d2c0 || code > 0x1d2d3);
     default:
       return code == 0x200c || code == 0x200d ||
              find_range(std::span<const CodeRange>(kAlphabeticSymbols), code) != nullptr;

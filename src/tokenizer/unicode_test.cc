@@ -27,10 +27,11 @@ TEST(Unicode, Classes) {
 }
 
 TEST(Unicode, Words) {
-  for (const char32_t c : {U'a', U'5', U'_', U'\u0301', U'\u24b6', U'\u200d', U'\u2167'}) {
+  for (const char32_t c : {U'a', U'5', U'_', U'\u0301', U'\u24b6', U'\u200d', U'\u2167',
+                           U'\U00010d43', U'\U00011f50'}) {
     EXPECT_TRUE(is_word(c)) << static_cast<uint32_t>(c);
   }
-  for (const char32_t c : {U' ', U'-', U'\u00bd', U'\u00b2', U'$'}) {
+  for (const char32_t c : {U' ', U'-', U'\u00bd', U'\u00b2', U'$', U'\U0001d2c1'}) {
     EXPECT_FALSE(is_word(c)) << static_cast<uint32_t>(c);
   }
 }
