@@ -170,15 +170,14 @@ namespace upg {
 
 VerifyReport verify(const std::filesystem::path& file, const std::filesystem::path& source,
                     int threads, const ProgressCallback& progress) {
-  using namespace compression;
   VerifyReport report;
-  collect(report.errors, [&] {
-    const StoredModel stored(file);
-    check_sums(stored, progress, report.errors);
-    check_structure(stored, report.errors);
+  compression::collect(report.errors, [&] {
+    const compression::StoredModel stored(file);
+    compression::check_sums(stored, progress, report.errors);
+    compression::check_structure(stored, report.errors);
     if (source.empty() || !report.errors.empty()) return;
-    const SourceModel checkpoint = open_source(source);
-    Comparison(stored, checkpoint, threads > 0 ? threads : base::default_threads())
+    const compression::SourceModel checkpoint = compression::open_source(source);
+    compression::Comparison(stored, checkpoint, threads > 0 ? threads : base::default_threads())
         .run(progress, report);
   });
   report.ok = report.errors.empty();

@@ -42,7 +42,11 @@ def logits_of(model, ids):
 
 def check_golden(model, tokenizer, cases):
     for case in cases:
-        assert tokenizer(case["prompt"], add_special_tokens=False).input_ids == case["ids"]
+        if isinstance(case["prompt"], str):
+            assert tokenizer(case["prompt"], add_special_tokens=False).input_ids == case["ids"]
+        else:  # a conversation
+            assert tokenizer.apply_chat_template(case["prompt"], add_generation_prompt=True) == (
+                case["ids"])
         logits = logits_of(model, case["ids"])[-1]
         error = (logits[case["top_ids"]] - torch.tensor(case["top_logits"])).abs().max()
         assert error < 1e-4, f"{case['prompt']!r}: logits differ by {error}"
