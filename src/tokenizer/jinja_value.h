@@ -29,15 +29,16 @@ struct Callable {
 class Value {
  public:
   Value() = default;
-  Value(None none) : data_(none) {}       // NOLINT: meant to convert
-  Value(bool value) : data_(value) {}     // NOLINT
-  Value(int64_t value) : data_(value) {}  // NOLINT
-  Value(std::string text)
-      : data_(std::make_shared<const std::string>(std::move(text))) {}  // NOLINT
-  Value(const char* text) : Value(std::string(text)) {}                 // NOLINT
-  Value(List list);                                                     // NOLINT
-  Value(Dict dict);                                                     // NOLINT
-  Value(Callable callable);                                             // NOLINT
+  // NOLINTBEGIN(google-explicit-constructor): made to convert
+  Value(None none) : data_(none) {}
+  Value(bool value) : data_(value) {}
+  Value(int64_t value) : data_(value) {}
+  Value(std::string text) : data_(std::make_shared<const std::string>(std::move(text))) {}
+  Value(const char* text) : Value(std::string(text)) {}
+  Value(List list);
+  Value(Dict dict);
+  Value(Callable callable);
+  // NOLINTEND(google-explicit-constructor)
 
   bool is_undefined() const { return std::holds_alternative<Undefined>(data_); }
   bool is_none() const { return std::holds_alternative<None>(data_); }

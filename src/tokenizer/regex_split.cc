@@ -17,6 +17,7 @@ constexpr size_t kMaxPatternBytes = 65536;
 constexpr uint32_t kMatchLimit = 10'000'000;
 constexpr uint32_t kDepthLimit = 100'000;
 constexpr uint32_t kHeapLimitKib = 64 * 1024;
+constexpr size_t kFirstJitStackBytes = size_t{32} << 10;
 constexpr size_t kJitStackBytes = size_t{4} << 20;
 
 // White_Space, and Oniguruma's word characters.
@@ -183,7 +184,7 @@ RegexSplit::~RegexSplit() = default;
 struct RegexSplit::Scratch::State {
   MatchData data{made(pcre2_match_data_create(1, nullptr))};  // the whole match is all we want
   MatchContext context{made(pcre2_match_context_create(nullptr))};
-  JitStack stack{made(pcre2_jit_stack_create(32 * 1024, kJitStackBytes, nullptr))};
+  JitStack stack{made(pcre2_jit_stack_create(kFirstJitStackBytes, kJitStackBytes, nullptr))};
 };
 
 RegexSplit::Scratch::Scratch() : state_(std::make_unique<State>()) {
