@@ -60,43 +60,6 @@ TEST(Engine, SaysWhatItLoaded) {
   EXPECT_EQ(sampling.top_k, 40);
 }
 
-TEST(Engine, GoldenLogitsWithAFloatCache) {
-  for (const char* device : {"auto", "reference"}) {
-    const auto engine = load({.device = device, .cache_type_k = "f32", .cache_type_v = "f32"});
-    for (const Golden& golden : goldens()) {
-      const SequenceId id = engine->create_sequence();
-      expect_golden(golden, one_step(*engine, id, golden.ids), 1e-4);
-      engine->free_sequence(id);
-    }
-  }
-}
-
-TEST(Engine, GoldenLogitsWithTheDefaultCache) {
-  const auto engine = load();
-  for (const Golden& golden : goldens()) {
-    const std::vector<float> logits = engine->forward(golden.ids);
-    ASSERT_EQ(logits.size(), golden.ids.size() * 8192);
-    expect_golden(golden, row(logits, golden.ids.size() - 1, *engine), 3e-3);
-  }
-}
-
-TEST(Engine, GreedyTokensOfEveryCacheType) {
-  for (const char* type : {"f32", "f16", "q8_0"}) {
-    const auto engine = load({.cache_type_k = type, .cache_type_v = type});
-    int same = 0;
-    for (const Golden& golden : goldens()) {
-      const GenerateResult result = engine->generate(golden.ids, greedy(48));
-      EXPECT_EQ(result.finish, FinishReason::kLength);
-      EXPECT_EQ(result.prompt_tokens, static_cast<int>(golden.ids.size()));
-      EXPECT_EQ(result.cached_tokens, 0);
-      EXPECT_EQ(result.ids.size(), 48u);
-      same += result.ids == golden.greedy;
-    }
-    const int wanted = std::string_view(type) == "q8_0" ? 4 : 7;  // q8_0 may turn a near tie
-    EXPECT_GE(same, wanted) << type;
-  }
-}
-
 // Whole, in chunks, token by token: the same logits.
 TEST(Engine, ChunksDoNotMatter) {
   const Ids ids = long_prompt(150);

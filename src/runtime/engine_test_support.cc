@@ -40,8 +40,12 @@ Golden read_golden(const base::Json& json) {
   return golden;
 }
 
-std::vector<Golden> read_goldens() {
-  const std::string text = base::read_file(model_folder() + "/golden.json", 1 << 24);
+}  // namespace
+
+std::string model_folder() { return UPG_SOURCE_DIR "/models/books-12m"; }
+
+std::vector<Golden> read_goldens(const std::string& folder) {
+  const std::string text = base::read_file(folder + "/golden.json", 1 << 24);
   const base::JsonDocument document(text, "golden.json");
   std::vector<Golden> goldens;
   for (const base::Json& json : document.root().find("cases")->as_array("cases")) {
@@ -50,12 +54,8 @@ std::vector<Golden> read_goldens() {
   return goldens;
 }
 
-}  // namespace
-
-std::string model_folder() { return UPG_SOURCE_DIR "/models/books-12m"; }
-
 const std::vector<Golden>& goldens() {
-  static const std::vector<Golden> goldens = read_goldens();
+  static const std::vector<Golden> goldens = read_goldens(model_folder());
   return goldens;
 }
 

@@ -28,7 +28,8 @@ struct Golden {
   std::string greedy_text;
 };
 
-std::string model_folder();
+std::string model_folder();  // the bundled checkpoint
+std::vector<Golden> read_goldens(const std::string& folder);
 const std::vector<Golden>& goldens();
 
 std::unique_ptr<Engine> load(const LoadOptions& options = {});  // the bundled checkpoint
