@@ -167,6 +167,7 @@ TEST(Tokenizer, ManyThreads) {
   const std::string text = "abc ab  \u00e9t\u00e9 <|s|> aaaa 123";
   const std::vector<int32_t> expected = tokenizer.encode(text);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   std::atomic<int> wrong = 0;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, copy = tokenizer] {
