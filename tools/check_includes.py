@@ -14,7 +14,7 @@ ARROWS = {
     "kernels": {"base", "codec"},
     "model": {"base", "codec", "format", "kernels"},
     "runtime": {"base", "codec", "format", "tokenizer", "kernels", "model"},
-    "compress": {"base", "codec", "format", "kernels", "model"},
+    "compress": {"base", "codec", "format", "tokenizer", "kernels", "model"},
     "cli": {"base", "codec", "format", "tokenizer", "kernels", "model", "runtime", "compress"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)

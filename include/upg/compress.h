@@ -32,14 +32,20 @@ struct Progress {
 // Error(kCancelled), leaving no file.
 using ProgressCallback = std::function<bool(const Progress&)>;
 
+inline constexpr const char* kNoCalibration = "none";
+inline constexpr const char* kBundledCalibration = "default";  // public-domain English books
+
 struct CompressOptions {
   std::string profile = "10x";  // 10x, sparse, mdcsr, 8bit, raw
   double sparsity = 0.5;        // sparse, mdcsr: share of zeros, 0 <= s < 1
   // Pattern with * and ?, codec: applied in order, the last match wins. A pattern also matches a
   // name without its ".weight".
   std::vector<std::pair<std::string, std::string>> tensor_codecs;
-  int threads = 0;     // 0: the physical cores this process may use
-  bool force = false;  // replace an existing output
+  // The text that paths are calibrated on: a file, kBundledCalibration, or kNoCalibration.
+  std::string calibrate = kNoCalibration;
+  int calibration_windows = 128;  // of 1,024 tokens at most
+  int threads = 0;                // 0: the physical cores this process may use
+  bool force = false;             // replace an existing output
 };
 
 // One matrix or vector of the plan.

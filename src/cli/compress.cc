@@ -190,6 +190,10 @@ void add_compress(CLI::App& app, Common& common) {
                    "repeatable, the last match wins; path2 path3 path4 int8 sparse mdcsr raw bf16 "
                    "f16 f32")
       ->allow_extra_args(false);
+  verb->add_option("--calibrate", flags->options.calibrate,
+                   "Fit path matrices to what this text makes of their inputs: FILE, default (the "
+                   "text that comes with upg), or none")
+      ->capture_default_str();
   verb->add_flag("--dry-run", flags->dry_run,
                  "Only say what it would take: size, memory, disk, time; reads no weights");
   verb->add_flag("--force", flags->options.force, "Replace the output if it exists");

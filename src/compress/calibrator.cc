@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 #include "base/check.h"
@@ -48,12 +49,13 @@ constexpr Stage kStages[] = {
     {"mlp.down_proj.input", &CalibrationTrack::gated, &kernels::LayerWeights::down},
 };
 
-const Stage& find_stage(const TensorSpec& spec) {
-  for (const Stage& stage : kStages) {
-    if (stage.activation == stage_of(spec)) return stage;
-  }
-  UPG_CHECK(false && "a matrix whose input no stage gives");
-  return kStages[0];
+constexpr int kStageCount = static_cast<int>(std::size(kStages));
+
+int find_stage(const TensorSpec& spec) {
+  int stage = 0;
+  while (stage < kStageCount && kStages[stage].activation != stage_of(spec)) ++stage;
+  UPG_CHECK(stage < kStageCount);
+  return stage;
 }
 
 // Which part of a linear layer a matrix is: q, k, v and gate, up come in this order.
@@ -87,15 +89,24 @@ Calibrator::Calibrator(std::shared_ptr<const model::ModelSource> source,
 
 Calibrator::~Calibrator() = default;
 
-void Calibrator::enter_layer(int layer) {
+void Calibrator::advance(int layer, int stage) {
   while (layer_ < layer) {
-    if (layer_ >= 0) leave_layer();
-    ++layer_;
-    if (layer_ >= source_->config().layers) return;
-    original_.layer = model::load_layer(*source_, backend_, layer_);
-    compressed_.layer = model::load_layer(*source_, backend_, layer_);
-    original_.window_size = source_->config().windows[static_cast<size_t>(layer_)];
-    compressed_.window_size = original_.window_size;
+    if (layer_ >= 0) {
+      while (next_stage_ < kStageCount) run_stage(next_stage_++);
+      leave_layer();
+    }
+    enter_layer(layer_ + 1);
+  }
+  while (next_stage_ < stage) run_stage(next_stage_++);
+}
+
+void Calibrator::enter_layer(int layer) {
+  layer_ = layer;
+  next_stage_ = 0;
+  if (layer_ >= source_->config().layers) return;  // behind the last one: the head
+  for (CalibrationTrack* track : {&original_, &compressed_}) {
+    track->layer = model::load_layer(*source_, backend_, layer_);
+    track->window_size = source_->config().windows[static_cast<size_t>(layer_)];
   }
 }
 
@@ -104,7 +115,17 @@ void Calibrator::leave_layer() {
   for (int window = 0; window < text_.windows; ++window) {
     original_.finish(window);
     compressed_.finish(window);
-    if (options_.stage) options_.stage(fmt::format("layer {}: running", layer_));
+    if (options_.stage) options_.stage(fmt::format("layer {}", layer_));
+  }
+  forward_seconds_ += now() - begin;
+}
+
+// A stage whose matrices are not calibrated: the tracks go through it all the same.
+void Calibrator::run_stage(int stage) {
+  const double begin = now();
+  for (int window = 0; window < text_.windows; ++window) {
+    (original_.*kStages[stage].input)(window);
+    (compressed_.*kStages[stage].input)(window);
   }
   forward_seconds_ += now() - begin;
 }
@@ -128,16 +149,19 @@ const CodingProblem& Calibrator::problem_for(const TensorSpec& spec, const uint8
   const bool is_head = spec.role == Role::kHead;
   const std::string activation = is_head ? spec.name : spec.activation;
   if (activation != activation_) {
-    enter_layer(is_head ? source_->config().layers : layer_of(spec));
     problem_.reset();
     if (is_head) {
+      advance(source_->config().layers, 0);
       measure(spec.cols, activation, [&](CalibrationTrack& track, int window) {
         return track.final_input(window, final_norm_.floats());
       });
     } else {
-      const Stage& stage = find_stage(spec);
-      measure(spec.cols, activation,
-              [&](CalibrationTrack& track, int window) { return (track.*stage.input)(window); });
+      const int stage = find_stage(spec);
+      advance(layer_of(spec), stage);
+      next_stage_ = stage + 1;
+      measure(spec.cols, activation, [&](CalibrationTrack& track, int window) {
+        return (track.*kStages[stage].input)(window);
+      });
     }
     activation_ = activation;
   }
@@ -154,8 +178,9 @@ const CodingProblem& Calibrator::problem_for(const TensorSpec& spec, const uint8
 void Calibrator::coded(const TensorSpec& spec, const codec::Matrix& matrix) {
   if (spec.role == Role::kEmbedding) return compressed_.embed(*backend_.load(matrix));
   if (spec.role != Role::kMatrix) return;
-  enter_layer(layer_of(spec));
-  kernels::Linear& linear = compressed_.layer.*find_stage(spec).linear;
+  // A matrix that was not calibrated may be the first to speak of its layer.
+  advance(layer_of(spec), find_stage(spec));
+  kernels::Linear& linear = compressed_.layer.*kStages[find_stage(spec)].linear;
   linear.parts[part_of(spec)].weight = backend_.load(matrix);
 }
 

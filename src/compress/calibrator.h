@@ -50,8 +50,11 @@ class Calibrator {
   double factor_seconds() const noexcept { return factor_seconds_; }
 
  private:
+  // Runs everything before that stage of that layer; stages whose inputs nobody asked for included.
+  void advance(int layer, int stage);
   void enter_layer(int layer);
   void leave_layer();
+  void run_stage(int stage);
   void measure(int64_t cols, std::string_view what,
                const std::function<const float*(CalibrationTrack&, int)>& input);
 
@@ -63,7 +66,8 @@ class Calibrator {
   CalibrationTrack original_;
   CalibrationTrack compressed_;
   kernels::Buffer final_norm_;
-  int layer_ = -1;          // the one the tracks stand before
+  int layer_ = -1;          // the one the tracks are in
+  int next_stage_ = 0;      // of it: the first whose inputs have not been computed
   std::string activation_;  // whose moments sums_ holds
   std::optional<MomentSums> sums_;
   std::optional<CodingProblem> problem_;

@@ -7,7 +7,9 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <system_error>
+#include <utility>
 
 #include "base/check.h"
 #include "base/file.h"
@@ -15,6 +17,7 @@
 #include "base/threads.h"
 #include "codec/matrix.h"
 #include "codec/rotation.h"
+#include "compress/calibration.h"
 #include "compress/encode.h"
 #include "compress/meter.h"
 #include "compress/plan.h"
@@ -80,6 +83,9 @@ class Job {
         records_(plan.records()),
         meter_(progress, static_cast<int64_t>(plan.storage.size()), plan.summary.parameters) {
     writer_.reserve(plan.data_bytes);
+    if (options.calibrate != kNoCalibration) {
+      calibration_.emplace(plan, options, folder_of(output), team_);
+    }
   }
 
   void run() {
@@ -135,18 +141,27 @@ class Job {
   void write_matrix(size_t index) {
     const SourceMatrix source = source_matrix(index);
     const auto count = static_cast<uint64_t>(source.rows) * static_cast<uint64_t>(source.cols);
-    const EncodedMatrix encoded = encode(index, source);
+    EncodedMatrix encoded = encode(index, source);
     plan_.source.checkpoint.release(*plan_.source.entries[index]);
     const format::MatrixRecord& record = records_[next_record_++];
     const uint64_t bytes = write_parts(record, encoded);
     sums_.add(encoded.sums);
     meter_.end(count, bytes, encoded.sums.relative());
+    if (calibration_) {
+      calibration_->coded(plan_.source.specs[index], source, plan_.storage[index], signs_for(index),
+                          std::move(encoded));
+    }
   }
 
   EncodedMatrix encode(size_t index, const SourceMatrix& source) {
+    const TensorSpec& spec = plan_.source.specs[index];
+    const Storage& storage = plan_.storage[index];
+    const Tick tick = [this](uint64_t elements) { meter_.tick(elements / 2); };
     try {
-      return encode_matrix(source, plan_.storage[index], signs_for(index), team_,
-                           [this](uint64_t elements) { meter_.tick(elements / 2); });
+      if (calibration_ && calibration_->codes(spec, storage)) {
+        return calibration_->encode(spec, source, storage, signs_for(index), tick);
+      }
+      return encode_matrix(source, storage, signs_for(index), team_, tick);
     } catch (const Error& error) {
       // Codecs do not know which tensor they work on.
       const bool named = std::string_view(error.what()).starts_with(source.where);
@@ -209,6 +224,7 @@ class Job {
   std::map<std::string, std::vector<uint8_t>> signs_;  // by activation
   ErrorSums sums_;                                     // of all matrices
   Meter meter_;
+  std::optional<Calibration> calibration_;
 };
 
 }  // namespace

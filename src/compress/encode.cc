@@ -13,56 +13,13 @@
 #include "codec/matrix.h"
 #include "codec/rotation.h"
 #include "compress/chunk_loop.h"
+#include "compress/row_reader.h"
 #include "upg/error.h"
 
 namespace upg::compression {
 namespace {
 
-constexpr int64_t kChunkElements = int64_t{1} << 19;   // 2 MiB as float: stays in a core's cache
-constexpr int64_t kSampleElements = int64_t{1} << 20;  // enough to fit a few dozen numbers
-
-// Reads rows as an encoder sees them: finite, padded to stored_cols, rotated.
-class RowReader {
- public:
-  RowReader(const SourceMatrix& source, const uint8_t* signs)
-      : source_(source),
-        signs_(signs),
-        stored_cols_(signs == nullptr ? source.cols : codec::padded_cols(source.cols)) {}
-
-  int64_t stored_cols() const noexcept { return stored_cols_; }
-
-  void read(int64_t first, int64_t count, float* out) const {
-    for (int64_t r = 0; r < count; ++r) {
-      float* row = out + r * stored_cols_;
-      base::to_float(*source_.view, (first + r) * source_.cols, source_.cols, row);
-      check_values(row, source_.cols, (first + r) * source_.cols, source_.cols, source_.where);
-      std::fill(row + source_.cols, row + stored_cols_, 0.0f);
-    }
-    if (signs_ != nullptr) codec::rotate(out, count, stored_cols_, signs_);
-  }
-
-  void release(int64_t first, int64_t count) const {
-    if (!source_.release) return;
-    const auto row_bytes = static_cast<size_t>(source_.cols) * base::size_of(source_.view->dtype);
-    source_.release(source_.view->bytes.subspan(static_cast<size_t>(first) * row_bytes,
-                                                static_cast<size_t>(count) * row_bytes));
-  }
-
- private:
-  const SourceMatrix& source_;
-  const uint8_t* signs_;
-  int64_t stored_cols_;
-};
-
-// Rows evenly spread over the matrix, in order.
-std::vector<float> read_sample(const SourceMatrix& source, const RowReader& reader, int64_t count) {
-  std::vector<float> sample(static_cast<size_t>(count * reader.stored_cols()));
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t row = source.rows * (2 * i + 1) / (2 * count);
-    reader.read(row, 1, sample.data() + i * reader.stored_cols());
-  }
-  return sample;
-}
+constexpr int64_t kChunkElements = int64_t{1} << 19;  // 2 MiB as float: stays in a core's cache
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -150,10 +107,6 @@ double ErrorSums::relative() const noexcept {
 int64_t chunk_rows(int64_t cols) noexcept {
   const int64_t rows = kChunkElements / cols / codec::kRowPadding * codec::kRowPadding;
   return std::max<int64_t>(rows, codec::kRowPadding);
-}
-
-int64_t sample_rows(int64_t rows, int64_t cols) noexcept {
-  return std::min(rows, std::max<int64_t>(kSampleElements / cols, codec::kRowPadding));
 }
 
 void check_values(const float* values, int64_t count, int64_t first, int64_t cols,

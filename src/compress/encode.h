@@ -86,7 +86,5 @@ void check_values(const float* values, int64_t count, int64_t first, int64_t col
 
 // Rows of one chunk for matrices of that many columns: a multiple of codec::kRowPadding.
 int64_t chunk_rows(int64_t cols) noexcept;
-// Rows an encoder is trained on, at most.
-int64_t sample_rows(int64_t rows, int64_t cols) noexcept;
 
 }  // namespace upg::compression

@@ -8,8 +8,10 @@
 
 #include "base/threads.h"
 #include "codec/matrix.h"
+#include "compress/calibration.h"
 #include "compress/encode.h"
 #include "compress/estimate.h"
+#include "compress/row_reader.h"
 #include "upg/error.h"
 
 namespace upg::compression {
@@ -162,6 +164,7 @@ void summarise(Plan& plan, const CompressOptions& options) {
       4.0 * static_cast<double>(summary.parameters) / static_cast<double>(summary.output_bytes);
   summary.bits_per_weight = 32.0 / summary.ratio_f32;
   estimate_needs(plan);
+  plan.summary.peak_ram_bytes += calibration_memory(plan.source.config, options, plan.threads);
   sum_bits(plan);
 }
 

@@ -1,0 +1,83 @@
+#include "compress/calibrated_encode.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "codec/path_assembly.h"
+#include "codec/path_layout.h"
+#include "codec/path_palette.h"
+#include "compress/row_reader.h"
+
+namespace upg::compression {
+namespace {
+
+constexpr int64_t kTrainBlocks = 2048;
+constexpr int64_t kChunkElements = int64_t{1} << 19;
+
+// The palettes that fit the matrix's rows, each divided by its root mean square.
+codec::PathFit train(const SourceMatrix& source, const RowReader& reader, int bits) {
+  const int64_t rows = sample_rows(source.rows, source.cols);
+  const std::vector<float> sample = read_sample(source, reader, rows);
+  const int64_t cols = codec::padded_cols(source.cols);
+  const int64_t total = rows * (cols / codec::kBlockColumns);
+  const int64_t taken = std::min(total, kTrainBlocks);
+  const int64_t chains = taken * codec::kChainsPerBlock;
+  std::vector<float> targets(static_cast<size_t>(chains * codec::kChainLength));
+  for (int64_t i = 0; i < taken; ++i) {
+    const int64_t at = i * total / taken;  // evenly over the sample
+    const float* row = sample.data() + at / (cols / codec::kBlockColumns) * cols;
+    double square = 0;
+    for (int64_t c = 0; c < cols; ++c) square += static_cast<double>(row[c]) * row[c];
+    const double rms = std::sqrt(square / static_cast<double>(cols));
+    const float* block = row + at % (cols / codec::kBlockColumns) * codec::kBlockColumns;
+    for (int chain = 0; chain < codec::kChainsPerBlock; ++chain) {
+      for (int p = 0; p < codec::kChainLength; ++p) {
+        const float w = block[codec::column_of(chain, p)];
+        targets[static_cast<size_t>(p * chains + i * codec::kChainsPerBlock + chain)] =
+            rms > 0 ? static_cast<float>(w / rms) : 0;
+      }
+    }
+  }
+  return codec::fit_palettes(codec::gaussian_fit(bits), targets, chains);
+}
+
+}  // namespace
+
+int path_bits(const codec::Codec& codec) noexcept {
+  if (codec.name == "path2") return 2;
+  if (codec.name == "path3") return 3;
+  return codec.name == "path4" ? 4 : 0;
+}
+
+EncodedMatrix encode_calibrated(const SourceMatrix& source, const Storage& storage,
+                                const uint8_t* signs, const CodingProblem& problem,
+                                const CodingOptions& options, base::ThreadTeam& team,
+                                const Tick& tick, CodingLoss& loss) {
+  const int bits = path_bits(*storage.codec);
+  UPG_CHECK(bits > 0 && storage.rotated == (signs != nullptr));
+  const RowReader reader(source, signs, codec::padded_cols(source.cols));
+  const codec::PathFit fit = train(source, reader, bits);
+  const FeedbackCoder coder(problem, fit, options);
+  codec::PathAssembly assembly(source.rows, source.cols, fit.palettes);
+  const int64_t step = std::max<int64_t>(kChunkElements / reader.stored_cols() / 32 * 32, 32);
+  Buffers buffers(team, step * reader.stored_cols());
+  ChunkLoop loop(source.rows, source.cols, step, 0, tick);
+  std::vector<CodingLoss> losses(static_cast<size_t>(loop.chunks()));
+  loop.run(team, [&](int64_t chunk, int64_t first, int64_t count, int thread) {
+    float* rows = buffers.of(thread);
+    reader.read(first, count, rows);
+    losses[static_cast<size_t>(chunk)] = coder.code(first, count, rows, assembly);
+    reader.release(first, count);
+  });
+  loss = {};
+  for (const CodingLoss& one : losses) {  // in order: the same for any team
+    loss.loss += one.loss;
+    loss.power += one.power;
+  }
+  EncodedMatrix encoded(assembly.finish());
+  encoded.sums = measure_error(source, encoded.bind(source, *storage.codec, signs), team, tick);
+  return encoded;
+}
+
+}  // namespace upg::compression

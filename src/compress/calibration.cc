@@ -1,0 +1,148 @@
+#include "compress/calibration.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "codec/matrix.h"
+#include "compress/linear_algebra.h"
+
+namespace upg::compression {
+namespace {
+
+using model::Role;
+using model::TensorSpec;
+
+constexpr size_t kMaxTextBytes = size_t{256} << 20;
+constexpr int kWindowTokens = 1024;
+constexpr uint64_t kMaxInMemory = uint64_t{2} << 30;  // activations; more goes to a file
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+int window_tokens(const model::ModelConfig& config) {
+  return static_cast<int>(std::min<int64_t>(kWindowTokens, config.max_positions));
+}
+
+// Two tracks of residual streams and attention outputs.
+uint64_t activation_bytes(const model::ModelConfig& config, int windows, int tokens) {
+  const auto width = static_cast<uint64_t>(config.hidden + config.attention.q_width());
+  return 2 * sizeof(float) * width * static_cast<uint64_t>(windows) * static_cast<uint64_t>(tokens);
+}
+
+std::string text_of(const CompressOptions& options) {
+  if (options.calibrate == kBundledCalibration) return std::string(bundled_calibration_text());
+  return base::read_file(options.calibrate, kMaxTextBytes);
+}
+
+tokenizer::Tokenizer tokenizer_of(const format::Checkpoint& checkpoint) {
+  const std::string& text = checkpoint.text("tokenizer.json");
+  const std::string name = checkpoint.folder().native();
+  if (text.empty()) {
+    throw Error(
+        ErrorCode::kInvalidData,
+        fmt::format("{}: holds no tokenizer.json, which calibration needs; --calibrate none "
+                    "goes without (MISSING)",
+                    name));
+  }
+  return tokenizer::Tokenizer::load(text, checkpoint.text("tokenizer_config.json"), name);
+}
+
+// "model.layers.3." of a matrix of that layer.
+std::string layer_of(const TensorSpec& spec) {
+  if (spec.role != Role::kMatrix) return {};
+  return spec.name.substr(0, spec.name.find('.', std::string_view("model.layers.").size()));
+}
+
+}  // namespace
+
+Calibration::Calibration(const Plan& plan, const CompressOptions& options,
+                         const std::filesystem::path& folder, base::ThreadTeam& team)
+    : team_(team) {
+  use_one_blas_thread();  // the team is the one that splits work
+  const std::string text = text_of(options);
+  text_hash_ = base::hex64(base::xxh3(std::as_bytes(std::span(text))));
+  const model::ModelConfig& config = plan.source.config;
+  text_ = read_calibration(text, options.calibrate, tokenizer_of(plan.source.checkpoint),
+                           options.calibration_windows, window_tokens(config));
+  for (const int32_t id : text_.ids) {
+    if (id >= 0 && id < config.vocabulary) continue;
+    throw Error(ErrorCode::kInvalidData,
+                fmt::format("{}: the tokenizer gives id {}, allowed are 0 to {} (INDEX)",
+                            plan.source.checkpoint.folder().native(), id, config.vocabulary - 1));
+  }
+  kernels::BackendOptions backend;
+  backend.threads = plan.threads;
+  backend_ = kernels::create_backend(backend);
+  CalibratorOptions calibrator;
+  calibrator.in_memory = activation_bytes(config, text_.windows, text_.tokens) <= kMaxInMemory;
+  calibrator.folder = folder;
+  calibrator.stage = [this](std::string_view) {
+    if (tick_) tick_(0);
+  };
+  calibrator_.emplace(model::ModelSource::open(plan.source.checkpoint.folder()), text_, *backend_,
+                      team, std::move(calibrator));
+}
+
+bool Calibration::codes(const TensorSpec& spec, const Storage& storage) const {
+  return storage.is_matrix() && path_bits(*storage.codec) > 0 && spec.role != Role::kEmbedding;
+}
+
+EncodedMatrix Calibration::encode(const TensorSpec& spec, const SourceMatrix& source,
+                                  const Storage& storage, const uint8_t* signs, const Tick& tick) {
+  tick_ = tick;
+  const CodingProblem& problem = calibrator_->problem_for(spec, signs);
+  const double begin = now();
+  CodingLoss loss;
+  EncodedMatrix encoded =
+      encode_calibrated(source, storage, signs, problem, coding_, team_, tick, loss);
+  coding_seconds_ += now() - begin;
+  return encoded;
+}
+
+void Calibration::coded(const TensorSpec& spec, const SourceMatrix& source, const Storage& storage,
+                        const uint8_t* signs, EncodedMatrix encoded) {
+  const std::string layer = layer_of(spec);
+  kept_.push_back({layer, std::move(encoded)});
+  calibrator_->coded(spec, kept_.back().matrix.bind(source, *storage.codec, signs));
+  // Once a layer speaks, the layers before it have been run for the last time.
+  kept_.remove_if([&](const Kept& kept) { return kept.layer != layer; });
+}
+
+std::string Calibration::report() const {
+  nlohmann::ordered_json json;
+  json["text_xxh3"] = text_hash_;
+  json["windows"] = text_.windows;
+  json["tokens"] = text_.tokens;
+  json["forward_seconds"] = calibrator_->forward_seconds();
+  json["moments_seconds"] = calibrator_->moments_seconds();
+  json["factor_seconds"] = calibrator_->factor_seconds();
+  json["coding_seconds"] = coding_seconds_;
+  return json.dump();
+}
+
+uint64_t calibration_memory(const model::ModelConfig& config, const CompressOptions& options,
+                            int threads) {
+  if (options.calibrate == kNoCalibration) return 0;
+  const auto tokens = static_cast<uint64_t>(window_tokens(config));
+  const auto widest = static_cast<uint64_t>(
+      std::max({codec::padded_cols(config.hidden), codec::padded_cols(config.intermediate),
+                codec::padded_cols(config.attention.q_width())}));
+  // Sums and the problem made of them (gram, drift, factor), with copies while they are turned; the
+  // factorisation of small ones runs in double.
+  const uint64_t moments = widest * widest * sizeof(float) * 8;
+  const uint64_t scratch = 2 * tokens * sizeof(float) *
+                           static_cast<uint64_t>(4 * config.hidden + 5 * config.intermediate +
+                                                 2 * config.attention.qkv_width());
+  const uint64_t chunks = static_cast<uint64_t>(threads) * 64 * widest * sizeof(float) * 6;
+  const uint64_t activations =
+      std::min(kMaxInMemory,
+               activation_bytes(config, options.calibration_windows, static_cast<int>(tokens)));
+  return moments + scratch + chunks + activations;
+}
+
+}  // namespace upg::compression

@@ -1,0 +1,60 @@
+// The calibrated part of a compression job: which text, which backend, and the matrices coded so
+// far.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/threads.h"
+#include "compress/calibrated_encode.h"
+#include "compress/calibration_text.h"
+#include "compress/calibrator.h"
+#include "compress/plan.h"
+
+namespace upg::compression {
+
+class Calibration {
+ public:
+  // folder: where activations go that do not fit memory. Throws Error for a bad text, a checkpoint
+  // without a tokenizer.
+  Calibration(const Plan& plan, const CompressOptions& options, const std::filesystem::path& folder,
+              base::ThreadTeam& team);
+
+  // Whether that matrix is coded against its inputs: paths, but for the embedding.
+  bool codes(const model::TensorSpec& spec, const Storage& storage) const;
+  // tick also stands for the passes over the text, which have no elements of their own.
+  EncodedMatrix encode(const model::TensorSpec& spec, const SourceMatrix& source,
+                       const Storage& storage, const uint8_t* signs, const Tick& tick);
+  // Every matrix of the file comes through here, coded by whom ever; kept while it is needed.
+  void coded(const model::TensorSpec& spec, const SourceMatrix& source, const Storage& storage,
+             const uint8_t* signs, EncodedMatrix encoded);
+
+  // JSON: text, windows, tokens, where the time went.
+  std::string report() const;
+
+ private:
+  struct Kept {
+    std::string layer;
+    EncodedMatrix matrix;
+  };
+
+  base::ThreadTeam& team_;
+  CalibrationText text_;
+  std::string text_hash_;
+  CodingOptions coding_;
+  std::unique_ptr<kernels::Backend> backend_;
+  std::optional<Calibrator> calibrator_;
+  std::list<Kept> kept_;
+  Tick tick_;  // of the matrix at hand
+  double coding_seconds_ = 0;
+};
+
+// Bytes it needs beyond what an uncalibrated compression does.
+uint64_t calibration_memory(const model::ModelConfig& config, const CompressOptions& options,
+                            int threads);
+
+}  // namespace upg::compression
