@@ -55,6 +55,9 @@ clang_runtime_package() {
 configure() {
   local preset=$1
   shift
+  if command -v ccache >/dev/null; then
+    set -- "$@" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+  fi
   cmake --preset "$preset" "$@" >"build/configure-$preset.log" 2>&1 || {
     cat "build/configure-$preset.log" >&2
     exit 1

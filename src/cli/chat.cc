@@ -63,6 +63,7 @@ class Chat {
   Chat(Engine& engine, const ChatFlags& flags) : engine_(engine), flags_(flags) {
     options_.sampling = sampling_options(flags.sampling, engine);
     options_.max_tokens = flags.max_tokens;
+    options_.on_prompt = PromptProgress(false);
     sequence_ = engine_.create_sequence();
     reset();
   }

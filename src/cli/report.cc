@@ -1,6 +1,9 @@
 #include "cli/report.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
 
 #include "base/text.h"
 #include "cli/cli.h"
@@ -32,6 +35,31 @@ const char* finish_name(FinishReason reason) {
       return "cancelled";
   }
   return "stop";
+}
+
+namespace {
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+PromptProgress::PromptProgress(bool quiet) : quiet_(quiet || ::isatty(STDERR_FILENO) != 1) {}
+
+bool PromptProgress::operator()(int done, int total) {
+  constexpr double kPatience = 2;  // seconds without a word
+  const double now = now_seconds();
+  if (start_ == 0) start_ = now;
+  const double took = now - start_;
+  if (!quiet_ && took > kPatience && done < total) {
+    fmt::print(stderr, "\r\x1b[Kprompt {}/{} tokens, {:.0f} tok/s", done, total, done / took);
+  }
+  if (done >= total) {
+    if (!quiet_ && took > kPatience) fmt::print(stderr, "\r\x1b[K");
+    start_ = 0;  // the next prompt begins
+  }
+  return interrupt_signal == 0;
 }
 
 void print_model(const ModelInfo& info) {

@@ -61,6 +61,7 @@ void run(const RunFlags& flags, const Common& common) {
   options.max_tokens = flags.max_tokens;
   options.stop = flags.stop;
   options.ignore_end_of_text = flags.ignore_eos;
+  options.on_prompt = PromptProgress(common.json || flags.quiet);
   const GenerateResult result = engine->generate(prompt, options, [&](const GeneratedToken& token) {
     if (!common.json) print_text(token.text);
     return interrupt_signal == 0;

@@ -36,6 +36,14 @@ std::unique_ptr<const Text> Text::load(const model::ModelSource& source) {
   if (json.empty()) return nullptr;
   auto tokenizer = tokenizer::Tokenizer::load(json, source.tokenizer_config_text(),
                                               part_name(source, "tokenizer.json"));
+  if (tokenizer.vocab_size() > source.config().vocabulary) {
+    throw Error(
+        ErrorCode::kInvalidData,
+        fmt::format("{}: its largest id is {}, allowed are ids below the model's vocabulary "
+                    "of {} (MISMATCH)",
+                    part_name(source, "tokenizer.json"), tokenizer.vocab_size() - 1,
+                    source.config().vocabulary));
+  }
   return std::unique_ptr<const Text>(new Text(std::move(tokenizer), find_template(source)));
 }
 
