@@ -88,7 +88,9 @@ TEST_P(PathFeedback, KnowingTheCouplingLowersTheLoss) {
   encode_chains(c.palettes, c.targets.data(), c.count, plain.data());
   const double nearest = total_cost(c, encode(c, Closings::kNearest));
   EXPECT_LT(nearest, 0.9 * total_cost(c, plain));
-  if (GetParam() < 4) EXPECT_LT(total_cost(c, encode(c, Closings::kAll)), nearest);
+  if (GetParam() < 4) {
+    EXPECT_LT(total_cost(c, encode(c, Closings::kAll)), nearest);
+  }
 }
 
 TEST_P(PathFeedback, AnyCountGivesEachChainTheSameCodes) {
