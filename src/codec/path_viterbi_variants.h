@@ -1,4 +1,4 @@
-// The implementations that path_viterbi_<table>.cc lists; the build file picks the table.
+// The implementations that path_searches_<table>.cc lists; the build file picks the table.
 #pragma once
 
 #include <cstdint>
