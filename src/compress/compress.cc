@@ -2,6 +2,7 @@
 #include "upg/compress.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -139,6 +140,7 @@ class Job {
   }
 
   void write_matrix(size_t index) {
+    ::malloc_trim(0);  // what one matrix needed lies in holes between small tensors that are kept
     const SourceMatrix source = source_matrix(index);
     const auto count = static_cast<uint64_t>(source.rows) * static_cast<uint64_t>(source.cols);
     EncodedMatrix encoded = encode(index, source);
