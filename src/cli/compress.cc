@@ -80,29 +80,35 @@ std::string plan_table(const CompressPlan& plan) {
   return tensor_table(lines);
 }
 
+std::string count_text(uint64_t count) {
+  const auto value = static_cast<double>(count);
+  return count < 1'000'000'000 ? fmt::format("{:.2f} million", value / 1e6)
+                               : fmt::format("{:.2f} billion", value / 1e9);
+}
+
 std::string size_line(uint64_t bytes, double ratio, double bits, const CompressPlan& plan) {
   return fmt::format(
-      "{} for {:.2f} M weights: {:.2f}:1 against float32, {:.3f} bits a weight; layers {:.3f} "
-      "bits, at Phi-4's width {:.3f}\n",
-      base::format_bytes(bytes), static_cast<double>(plan.parameters) / 1e6, ratio, bits,
-      plan.layer_bits, plan.layer_bits_at_5120);
+      "{} for {} weights: {:.2f}:1 against float32, {:.3f} bits a weight; layers {:.3f} bits, at "
+      "Phi-4's width {:.3f}\n",
+      base::format_bytes(bytes), count_text(plan.parameters), ratio, bits, plan.layer_bits,
+      plan.layer_bits_at_5120);
 }
 
 // Why a model whose layers take 3 bits ends up below ten to one; empty when it does not.
 std::string why_below_ten(uint64_t file_bytes, double ratio, const CompressPlan& plan) {
   if (ratio >= 10 || plan.layer_bits_at_5120 > 3.2) return {};
-  uint64_t tensors = 0;
-  for (const PlannedTensor& tensor : plan.tensors) tensors += tensor.bytes;
-  const auto percent = [](uint64_t part, uint64_t whole) {
-    return 100.0 * static_cast<double>(part) / static_cast<double>(whole);
-  };
+  double bytes = 0;
+  for (const PlannedTensor& tensor : plan.tensors) bytes += static_cast<double>(tensor.bytes);
+  const auto layers = static_cast<double>(plan.layer_parameters);
+  const double others = static_cast<double>(plan.parameters) - layers;
+  const double file = static_cast<double>(file_bytes);
   return fmt::format(
-      "Below 10:1 because the model is small: its short rows make the layers {:.3f} bits instead "
-      "of {:.3f}, embedding and head at 4 bits are {:.0f} % of the weights, tokenizer and header "
-      "{:.0f} % of the file.\n",
-      plan.layer_bits, plan.layer_bits_at_5120,
-      percent(plan.parameters - plan.layer_parameters, plan.parameters),
-      percent(file_bytes - tensors, file_bytes));
+      "Below 10:1 because of short rows (layers {:.3f} bits, {:.3f} at Phi-4's width), embedding "
+      "and head ({:.0f} % of the weights at {:.1f} bits), tokenizer and header ({:.0f} % of the "
+      "file).\n",
+      plan.layer_bits, plan.layer_bits_at_5120, 100 * others / static_cast<double>(plan.parameters),
+      others > 0 ? (8 * bytes - plan.layer_bits * layers) / others : 0,
+      100 * (file - bytes) / file);
 }
 
 void dry_run(const CompressFlags& flags, const Common& common) {
