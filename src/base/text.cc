@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 namespace upg::base {
 namespace {
 
@@ -117,7 +119,7 @@ std::string format_bytes(uint64_t bytes) {
 std::string format_duration(double seconds) {
   if (!(seconds >= 0) || seconds > 3.2e8) return "unknown";
   if (seconds < 60) return fmt::format("{:.1f} s", seconds);
-  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  const auto whole = static_cast<int64_t>(std::lround(seconds));
   if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
   return fmt::format("{} h {:02} min", whole / 3600, whole / 60 % 60);
 }

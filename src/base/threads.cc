@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
 #include <exception>
 #include <fstream>
@@ -44,7 +45,7 @@ int quota_cpus() noexcept {
   double quota = 0;
   double period = 0;
   if (!(file >> quota >> period) || quota <= 0 || period <= 0) return 1 << 20;
-  return std::max(1, static_cast<int>(quota / period + 0.5));
+  return std::max(1, static_cast<int>(std::lround(quota / period)));
 }
 
 void pause() noexcept {
