@@ -137,7 +137,7 @@ uint64_t calibration_memory(const model::ModelConfig& config, const CompressOpti
   const uint64_t moments = widest * widest * sizeof(float) * 8;
   const uint64_t scratch = 2 * tokens * sizeof(float) *
                            static_cast<uint64_t>(4 * config.hidden + 5 * config.intermediate +
-                                                 2 * config.attention.qkv_width());
+                                                 int64_t{2} * config.attention.qkv_width());
   const uint64_t chunks = static_cast<uint64_t>(threads) * 64 * widest * sizeof(float) * 6;
   const uint64_t activations =
       std::min(kMaxInMemory,

@@ -33,17 +33,19 @@ std::vector<float> reordered(const std::vector<float>& matrix, const std::vector
   return out;
 }
 
+constexpr size_t at(int row, int col) {
+  return static_cast<size_t>(row) * 16 + static_cast<size_t>(col);
+}
+
 // The inverse of a unit upper triangular matrix.
 Small invert_unit_upper(const Small& v) {
   Small x = {};
   for (int j = 0; j < 16; ++j) {
-    x[static_cast<size_t>(17 * j)] = 1;
+    x[at(j, j)] = 1;
     for (int i = j - 1; i >= 0; --i) {
       double sum = 0;
-      for (int k = i + 1; k <= j; ++k) {
-        sum += v[static_cast<size_t>(16 * i + k)] * x[static_cast<size_t>(16 * k + j)];
-      }
-      x[static_cast<size_t>(16 * i + j)] = -sum;
+      for (int k = i + 1; k <= j; ++k) sum += v[at(i, k)] * x[at(k, j)];
+      x[at(i, j)] = -sum;
     }
   }
   return x;
@@ -53,20 +55,19 @@ Small invert_unit_upper(const Small& v) {
 void factorise_small(const Small& k, Small& v, std::array<double, 16>& d) {
   v = {};
   for (int j = 15; j >= 0; --j) {
-    double pivot = k[static_cast<size_t>(17 * j)];
+    double pivot = k[at(j, j)];
     for (int m = j + 1; m < 16; ++m) {
-      const double x = v[static_cast<size_t>(16 * j + m)];
-      pivot -= x * x * d[static_cast<size_t>(m)];
+      pivot -= v[at(j, m)] * v[at(j, m)] * d[static_cast<size_t>(m)];
     }
-    d[static_cast<size_t>(j)] = std::max(pivot, 1e-30);
-    v[static_cast<size_t>(17 * j)] = 1;
+    pivot = std::max(pivot, 1e-30);
+    d[static_cast<size_t>(j)] = pivot;
+    v[at(j, j)] = 1;
     for (int i = 0; i < j; ++i) {
-      double sum = k[static_cast<size_t>(16 * i + j)];
+      double sum = k[at(i, j)];
       for (int m = j + 1; m < 16; ++m) {
-        sum -= v[static_cast<size_t>(16 * i + m)] * v[static_cast<size_t>(16 * j + m)] *
-               d[static_cast<size_t>(m)];
+        sum -= v[at(i, m)] * v[at(j, m)] * d[static_cast<size_t>(m)];
       }
-      v[static_cast<size_t>(16 * i + j)] = sum / d[static_cast<size_t>(j)];
+      v[at(i, j)] = sum / pivot;
     }
   }
 }

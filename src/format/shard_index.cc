@@ -52,7 +52,7 @@ ShardIndex parse_shard_index(std::string_view text, std::string_view file) {
   ShardIndex index;
   bool seen = false;
   std::set<std::string> keys;
-  cursor.object("index", "FIELD", [&](std::string key, uint64_t at) {
+  cursor.object("index", "FIELD", [&](const std::string& key, uint64_t at) {
     const bool is_map = key == "weight_map";
     if (!keys.insert(key).second) {
       cursor.fail_at(at, "DUP", fmt::format("key \"{}\" occurs twice", base::printable(key)));
