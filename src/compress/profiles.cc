@@ -14,6 +14,8 @@ namespace {
 using base::DType;
 using model::Role;
 
+// An untied head is rotated: on books-74m its relative error is 0.0803, unrotated 0.0826; on
+// books-12m, whose head is close to Gaussian as it is, 0.0803 and 0.0796.
 constexpr std::array kProfiles = {
     Profile{.name = "10x",
             .layers = "path3",
