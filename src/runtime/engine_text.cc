@@ -5,15 +5,9 @@
 #include <utility>
 
 #include "base/text.h"
-#include "tokenizer/unicode.h"
 
 namespace upg::runtime {
 namespace {
-
-std::string repaired(std::string_view bytes) {
-  std::string storage;
-  return std::string(tokenizer::repaired_utf8(bytes, storage));
-}
 
 const tokenizer::ChatTemplate* find_template(const model::ModelSource& source) {
   if (!source.chat_template_text().empty()) {
@@ -74,16 +68,5 @@ std::string apply_chat_template(const tokenizer::ChatTemplate* own, std::string_
   for (const ChatMessage& message : messages) turns.push_back({message.role, message.content});
   return row->render(turns, true);
 }
-
-std::string TextStream::push(int32_t id) {
-  if (text_ == nullptr || text_->tokenizer().is_special(id)) return {};
-  unfinished_ += text_->tokenizer().piece(id);
-  const size_t finished = tokenizer::finished_utf8_prefix(unfinished_);
-  std::string text = repaired(std::string_view(unfinished_).substr(0, finished));
-  unfinished_.erase(0, finished);
-  return text;
-}
-
-std::string TextStream::finish() { return repaired(std::exchange(unfinished_, {})); }
 
 }  // namespace upg::runtime

@@ -42,18 +42,4 @@ class Text {
 std::string apply_chat_template(const tokenizer::ChatTemplate* own, std::string_view template_name,
                                 std::span<const ChatMessage> messages, std::string_view file);
 
-// The text of tokens as they come, in whole characters; all of it together is what decode() makes
-// of them. Without a Text it is always empty.
-class TextStream {
- public:
-  explicit TextStream(const Text* text) : text_(text) {}
-
-  std::string push(int32_t id);  // what has become complete with this token
-  std::string finish();          // an unfinished character at the end: U+FFFD
-
- private:
-  const Text* text_;
-  std::string unfinished_;  // bytes
-};
-
 }  // namespace upg::runtime

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "runtime/engine_state.h"
 #include "runtime/engine_text.h"
 #include "runtime/sampler.h"
 #include "runtime/stop_filter.h"
+#include "tokenizer/stream_decoder.h"
 
 namespace upg::runtime {
 namespace {
@@ -38,6 +40,7 @@ class Generation {
   bool feed(std::span<const int32_t> tokens);
   bool show(int32_t id, bool last);
   bool emit(int32_t id, const std::string& text);
+  std::string rest();
   void flush(int32_t id);
   bool is_stop(int32_t id) const;
   bool is_last() const;
@@ -49,7 +52,7 @@ class Generation {
   const Engine::TokenCallback& on_token_;
   Sampler sampler_;
   StopFilter stops_;
-  TextStream stream_;
+  std::optional<tokenizer::StreamDecoder> stream_;  // none without a tokenizer: no text then
   std::vector<int32_t> history_;
   std::span<const float> logits_;  // of the last token fed
   GenerateResult result_;
@@ -64,9 +67,9 @@ Generation::Generation(EngineState& engine, SequenceId id, std::span<const int32
       on_token_(on_token),
       sampler_(options.sampling, engine.info.vocabulary),
       stops_(options.stop),
-      stream_(engine.text.get()),
       history_(prompt.begin(), prompt.end()) {
   if (!options.stop.empty()) engine.require_text();
+  if (engine.text) stream_.emplace(engine.text->tokenizer());
   result_.prompt_tokens = static_cast<int>(prompt.size());
 }
 
@@ -154,11 +157,8 @@ bool Generation::feed(std::span<const int32_t> tokens) {
 
 // False, with the reason in result_.finish, when nothing shall follow.
 bool Generation::show(int32_t id, bool last) {
-  std::string text = stops_.push(stream_.push(id));
-  if (last) {
-    text += stops_.push(stream_.finish());
-    text += stops_.finish();
-  }
+  std::string text = stops_.push(stream_ ? stream_->push(id) : std::string());
+  if (last) text += rest();
   if (!emit(id, text)) {
     result_.finish = FinishReason::kCallback;
     result_.text += stops_.finish();
@@ -173,10 +173,14 @@ bool Generation::emit(int32_t id, const std::string& text) {
   return !on_token_ || on_token_({id, text});
 }
 
-// What was held back is text after all: no more tokens come.
+// What the decoder and the stop filter held back: text after all, since no more tokens come.
+std::string Generation::rest() {
+  std::string text = stops_.push(stream_ ? stream_->finish() : std::string());
+  return text + stops_.finish();
+}
+
 void Generation::flush(int32_t id) {
-  std::string text = stops_.push(stream_.finish());
-  text += stops_.finish();
+  const std::string text = rest();
   if (!text.empty()) emit(id, text);
 }
 
