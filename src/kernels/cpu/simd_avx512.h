@@ -1,7 +1,7 @@
 // The vector layer on 512-bit registers (AVX-512 F, BW, VL, DQ). simd_avx2.h offers the same names.
 //
 // Everything here is static: a weak symbol compiled with these flags could become the program's
-// copy of a shared inline function and crash older machines (check_symbols.sh looks for them).
+// copy of a shared inline function and crash older machines (check_isa_symbols.sh finds them).
 #pragma once
 
 #include <immintrin.h>
