@@ -38,8 +38,9 @@ void add_doctor(CLI::App& app, Common& common);
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& about, Common& common,
                    std::function<void()> run);
 
-// ---- interruption: the first Ctrl-C or SIGTERM sets it, a second one ends the process.
-extern std::atomic<int> interrupt_signal;  // 0, SIGINT or SIGTERM
+// ---- interruption: the first Ctrl-C or SIGTERM sets it, a second one ends the process. Output
+// that nobody reads any more sets it too.
+extern std::atomic<int> interrupt_signal;  // 0, SIGINT, SIGTERM or SIGPIPE
 void install_signal_handlers();
 // Throws Error(kCancelled) when a signal has come.
 void throw_if_interrupted();
@@ -77,7 +78,8 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags);
 // The flags over the model's own defaults. Throws Error(kUsage).
 SamplingOptions sampling_options(const SamplingFlags& flags, const Engine& engine);
 
-void print_text(std::string_view text);  // stdout, flushed; throws Error(kIo) when it cannot
+// stdout, flushed. Throws Error(kIo) when it cannot, Error(kCancelled) when the reader has left.
+void print_text(std::string_view text);
 void print_note(std::string_view line);  // stderr, with a newline
 
 }  // namespace upg::cli

@@ -106,6 +106,17 @@ void ProgressLine::print(const Progress& p) {
   on_line_ = terminal;
 }
 
+namespace {
+
+// Nobody reads on. SIGPIPE is ignored so that a half-written file is still removed on the way out.
+[[noreturn]] void reader_has_left() {
+  int none = 0;
+  interrupt_signal.compare_exchange_strong(none, SIGPIPE);
+  throw Error(ErrorCode::kCancelled, "interrupted");
+}
+
+}  // namespace
+
 void print_text(std::string_view text) {
   while (!text.empty()) {
     const ssize_t put = ::write(STDOUT_FILENO, text.data(), text.size());
@@ -114,6 +125,7 @@ void print_text(std::string_view text) {
       ::usleep(1000);
       continue;
     }
+    if (put < 0 && errno == EPIPE) reader_has_left();
     if (put < 0) {
       throw Error(ErrorCode::kIo,
                   fmt::format("standard output: cannot write: {} (IO)", std::strerror(errno)));

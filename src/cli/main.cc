@@ -1,5 +1,6 @@
 // The command `upg`: finds the verb, runs it, and turns errors into one line and an exit status.
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cctype>
@@ -15,6 +16,7 @@ namespace {
 constexpr const char* kFooter = R"(Exit status:
   0 done   1 failed while running (I/O, disk full)   2 wrong usage
   3 a file is invalid or unsupported   4 memory or device   130 interrupted   143 terminated
+  141 whoever read the output has left (`upg inspect FILE | head -3`); no message
 Every flag has an environment twin: --ctx-size is UPG_CTX_SIZE. UPG_CPU picks the instruction set.
 
 Examples:
@@ -63,7 +65,11 @@ int fail(int status, std::string_view message) {
   return status;
 }
 
-int interrupted_status() { return 128 + interrupt_signal.load(); }
+// As a shell shows a process that the signal ended; a closed pipe says nothing, as in other tools.
+int interrupted(std::string_view message) {
+  const int status = 128 + interrupt_signal.load();
+  return interrupt_signal == SIGPIPE ? status : fail(status, message);
+}
 
 int run(int argc, char** argv) {
   CLI::App app("Compress a large language model ten to one and run it from the compressed weights.",
@@ -96,8 +102,8 @@ int main(int argc, char** argv) {
     return upg::cli::run(argc, argv);
   } catch (const upg::Error& error) {
     const bool cancelled = error.code() == upg::ErrorCode::kCancelled && interrupt_signal != 0;
-    return fail(cancelled ? upg::cli::interrupted_status() : upg::exit_code(error.code()),
-                error.what());
+    return cancelled ? upg::cli::interrupted(error.what())
+                     : fail(upg::exit_code(error.code()), error.what());
   } catch (const std::bad_alloc&) {
     return fail(4, "out of memory");
   } catch (const std::exception& error) {
