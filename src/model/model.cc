@@ -66,11 +66,8 @@ kernels::Buffer Model::scratch(int64_t rows, int64_t cols) {
 void Model::allocate_scratch() {
   const ModelConfig& c = config();
   x_ = scratch(limits_.max_tokens, c.hidden);
-  normed_ = scratch(limits_.max_tokens, c.hidden);
-  qkv_ = scratch(limits_.max_tokens, c.attention.qkv_width());
-  attended_ = scratch(limits_.max_tokens, c.attention.q_width());
-  gate_up_ = scratch(limits_.max_tokens, 2 * c.intermediate);
-  gated_ = scratch(limits_.max_tokens, c.intermediate);
+  scratch_ = LayerScratch(backend_, c, limits_.max_tokens);
+  scratch_bytes_ += scratch_.bytes();
   picked_ = scratch(limits_.max_logits, c.hidden);
   logits_ = scratch(limits_.max_logits, c.vocabulary);
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "model/layer.h"
 #include "model/source.h"
 
 namespace upg::model {
@@ -70,7 +71,6 @@ class Model {
   void load_weights();
   void allocate_scratch();
   kernels::Buffer scratch(int64_t rows, int64_t cols);
-  void run_layer(const kernels::LayerStep& step, int rows);
 
   std::shared_ptr<const ModelSource> source_;
   kernels::Backend& backend_;
@@ -85,14 +85,10 @@ class Model {
   kernels::Buffer final_norm_;  // [hidden]
   kernels::Linear head_;        // one part; with a tied head the embedding itself
 
-  kernels::Buffer x_;         // [max_tokens, hidden]: the residual stream
-  kernels::Buffer normed_;    // [max_tokens, hidden]
-  kernels::Buffer qkv_;       // [max_tokens, qkv_width]
-  kernels::Buffer attended_;  // [max_tokens, q_width]
-  kernels::Buffer gate_up_;   // [max_tokens, 2 * intermediate]
-  kernels::Buffer gated_;     // [max_tokens, intermediate]
-  kernels::Buffer picked_;    // [max_logits, hidden]
-  kernels::Buffer logits_;    // [max_logits, vocabulary]
+  kernels::Buffer x_;       // [max_tokens, hidden]: the residual stream
+  LayerScratch scratch_;    // for max_tokens
+  kernels::Buffer picked_;  // [max_logits, hidden]
+  kernels::Buffer logits_;  // [max_logits, vocabulary]
 };
 
 // Bytes of KV cache one token takes in all layers.
