@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -266,5 +267,26 @@ uint64_t xxh3(std::span<const std::byte> bytes) noexcept {
 }
 
 std::string hex64(uint64_t value) { return fmt::format("{:016x}", value); }
+
+struct Xxh3::State {
+  State() : xxh(XXH3_createState()) {
+    if (xxh == nullptr) throw std::bad_alloc();
+    XXH3_64bits_reset(xxh);
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { XXH3_freeState(xxh); }
+  XXH3_state_t* xxh;
+};
+
+Xxh3::Xxh3() : state_(std::make_unique<State>()) {}
+
+Xxh3::~Xxh3() = default;
+
+void Xxh3::add(std::span<const std::byte> bytes) noexcept {
+  XXH3_64bits_update(state_->xxh, bytes.data(), bytes.size());
+}
+
+uint64_t Xxh3::value() const noexcept { return XXH3_64bits_digest(state_->xxh); }
 
 }  // namespace upg::base

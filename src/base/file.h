@@ -82,4 +82,20 @@ void remove_temporary_files() noexcept;
 uint64_t xxh3(std::span<const std::byte> bytes) noexcept;
 std::string hex64(uint64_t value);
 
+// The same of bytes that come piece by piece.
+class Xxh3 {
+ public:
+  Xxh3();
+  ~Xxh3();
+  Xxh3(const Xxh3&) = delete;
+  Xxh3& operator=(const Xxh3&) = delete;
+
+  void add(std::span<const std::byte> bytes) noexcept;
+  uint64_t value() const noexcept;  // of all bytes so far
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 }  // namespace upg::base

@@ -137,5 +137,17 @@ TEST_F(FileTest, ChecksumsAreXxh3) {
   EXPECT_NE(xxh3(bytes("a")), xxh3(bytes("b")));
 }
 
+TEST_F(FileTest, ChecksumsOfPiecesAreThoseOfTheWhole) {
+  std::string text;
+  Xxh3 hash;
+  EXPECT_EQ(hash.value(), xxh3({}));
+  for (int i = 0; i < 300; ++i) {  // beyond the sizes at which the algorithm changes
+    const std::string piece(static_cast<size_t>(i), static_cast<char>('a' + i % 26));
+    text += piece;
+    hash.add(bytes(piece));
+    ASSERT_EQ(hash.value(), xxh3(bytes(text))) << i;
+  }
+}
+
 }  // namespace
 }  // namespace upg::base
