@@ -22,6 +22,8 @@ struct CompressFlags {
   bool dry_run = false;
 };
 
+constexpr int kLeastWindows = 4;
+
 constexpr const char* kFooter = R"(Profiles:
   10x     layers path3 (3 bits, rotated), embedding and head path4: a tenth of float32
   sparse  layers with a share of zeros (--sparsity) and 4-bit values, embedding and head path4
@@ -199,6 +201,10 @@ void add_compress(CLI::App& app, Common& common) {
   verb->add_option("--calibrate", flags->options.calibrate,
                    "Fit path matrices to what this text makes of their inputs: FILE, default (the "
                    "text that comes with upg), or none")
+      ->capture_default_str();
+  verb->add_option("--calibration-windows", flags->options.calibration_windows,
+                   "Windows of at most 1,024 tokens taken from that text, evenly spread")
+      ->check(CLI::Range(kLeastWindows, 1 << 20))
       ->capture_default_str();
   verb->add_flag("--dry-run", flags->dry_run,
                  "Only say what it would take: size, memory, disk, time; reads no weights");
