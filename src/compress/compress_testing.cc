@@ -13,8 +13,10 @@
 
 #include "base/env.h"
 #include "base/float16.h"
+#include "base/json.h"
 #include "format/safetensors.h"
 #include "model/config.h"
+#include "tokenizer/byte_alphabet.h"
 
 namespace upg::compression {
 namespace {
@@ -43,7 +45,32 @@ std::vector<float> random_values(const model::TensorSpec& spec) {
   return values;
 }
 
+// A token a byte, no merges.
+std::string byte_tokenizer() {
+  std::string vocabulary;
+  for (int byte = 0; byte < 256; ++byte) {
+    const char one = static_cast<char>(byte);
+    vocabulary += fmt::format("{}{}: {}", byte == 0 ? "" : ", ",
+                              base::json_quote(tokenizer::to_byte_alphabet({&one, 1})), byte);
+  }
+  return fmt::format(
+      R"({{"model": {{"type": "BPE", "vocab": {{{}}}, "merges": []}},
+      "pre_tokenizer": {{"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}},
+      "decoder": {{"type": "ByteLevel"}}}})",
+      vocabulary);
+}
+
 }  // namespace
+
+std::string tiny_text() {
+  std::mt19937_64 random(5);
+  std::string text;
+  while (text.size() < 2048) {
+    for (uint64_t i = 2 + random() % 7; i > 0; --i) text += static_cast<char>('a' + random() % 26);
+    text += random() % 8 == 0 ? ".\n" : " ";
+  }
+  return text;
+}
 
 TempFolder::TempFolder() {
   std::string pattern = (std::filesystem::temp_directory_path() / "upg-test-XXXXXX").native();
@@ -84,7 +111,8 @@ std::vector<model::TensorSpec> TinyCheckpoint::specs() const {
 void TinyCheckpoint::write(const std::filesystem::path& folder) const {
   std::filesystem::create_directories(folder);
   write_bytes(folder / "config.json", config());
-  write_bytes(folder / "tokenizer.json", R"({"model": {"type": "BPE"}})");
+  write_bytes(folder / "tokenizer.json",
+              tokenizer ? byte_tokenizer() : R"({"model": {"type": "BPE"}})");
   write_bytes(folder / "tokenizer_config.json", R"({"chat_template": "{{ messages }}"})");
   std::vector<std::unique_ptr<format::SafetensorsWriter>> writers;
   const auto file_name = [this](int shard) {

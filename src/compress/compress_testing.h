@@ -37,6 +37,7 @@ struct TinyCheckpoint {
   base::DType vector_dtype = base::DType::kBF16;
   int shards = 1;
   bool tied = false;
+  bool tokenizer = false;  // one that works (a token a byte), not only a file of that name
   // May change a tensor before it is written, or leave it out by returning false.
   std::function<bool(const model::TensorSpec& spec, std::vector<float>& values)> edit;
   // Written besides what the model needs: a name and its [rows] values.
@@ -46,6 +47,9 @@ struct TinyCheckpoint {
   std::vector<model::TensorSpec> specs() const;
   std::string config() const;
 };
+
+// Text enough for a few calibration windows of a TinyCheckpoint.
+std::string tiny_text();
 
 // The sample checkpoint of that name, or nothing (the test then skips).
 std::optional<std::filesystem::path> sample_checkpoint(std::string_view name);
