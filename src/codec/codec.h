@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,6 +31,10 @@ struct Part {
 
 struct EncodeOptions {
   double sparsity = 0.5;  // sparse, mdcsr: the share of each row that becomes zero, 0 <= s < 1
+  // sparse, mdcsr: when set, sparsity means nothing; exactly the weights that are not zero are
+  // stored, and take this many codes or entries (sparse: every row group's rounded up to two;
+  // mdcsr: those that bridge gaps included).
+  std::optional<int64_t> stored_weights;
   base::DType raw_dtype = base::DType::kBF16;  // raw: what it stores
 };
 

@@ -25,14 +25,16 @@ namespace {
 
 using base::DType;
 
-// The entries that bridge gaps depend on the weights and are not counted here.
+// Without stored_weights the entries that bridge gaps are not counted: they depend on the weights.
 std::vector<PartSpec> parts(int64_t rows, int64_t cols, const EncodeOptions& options) {
-  return mdcsr_parts(rows, rows * kept_columns(cols, options.sparsity));
+  return mdcsr_parts(rows,
+                     options.stored_weights.value_or(rows * kept_columns(cols, options.sparsity)));
 }
 
 std::unique_ptr<Encoder> encoder(int64_t rows, int64_t cols, int64_t stored_cols,
                                  const EncodeOptions& options) {
-  return make_mdcsr_encoder(rows, cols, stored_cols, options.sparsity);
+  const double sparsity = options.stored_weights ? 0 : options.sparsity;
+  return make_mdcsr_encoder(rows, cols, stored_cols, sparsity);
 }
 
 void check_row_pointers(const StoredMatrix& stored, const uint32_t* pointers, int64_t nonzeros) {

@@ -22,6 +22,7 @@
 #include "codec/bind_check.h"
 #include "codec/decode.h"
 #include "codec/primes.h"
+#include "codec/prune.h"
 
 namespace upg::codec {
 namespace {
@@ -41,12 +42,15 @@ int64_t count_bits(const uint8_t* bytes, int64_t size) noexcept {  // size: a mu
 }
 
 std::vector<PartSpec> parts(int64_t rows, int64_t cols, const EncodeOptions& options) {
-  return sparse_parts(rows, cols, sparse_code_bytes(rows, kept_columns(cols, options.sparsity)));
+  return sparse_parts(rows, cols,
+                      options.stored_weights
+                          ? (*options.stored_weights + 1) / 2
+                          : sparse_code_bytes(rows, kept_columns(cols, options.sparsity)));
 }
 
 std::unique_ptr<Encoder> encoder(int64_t rows, int64_t cols, int64_t stored_cols,
                                  const EncodeOptions& options) {
-  return make_sparse_encoder(rows, cols, stored_cols, options.sparsity);
+  return make_sparse_encoder(rows, cols, stored_cols, options);
 }
 
 // Nothing may be stored in columns that the matrix does not have.

@@ -7,7 +7,6 @@
 
 #include "base/checked.h"
 #include "codec/codec.h"
-#include "codec/prune.h"
 
 namespace upg::codec {
 
@@ -17,6 +16,6 @@ int64_t sparse_code_bytes(int64_t rows, int64_t keep);
 std::vector<PartSpec> sparse_parts(int64_t rows, int64_t cols, int64_t code_bytes);
 
 std::unique_ptr<Encoder> make_sparse_encoder(int64_t rows, int64_t cols, int64_t stored_cols,
-                                             double sparsity);
+                                             const EncodeOptions& options);
 
 }  // namespace upg::codec
