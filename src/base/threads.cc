@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <condition_variable>
 #include <exception>
 #include <fstream>
 #include <mutex>
@@ -56,63 +55,78 @@ void pause() noexcept {
 #endif
 }
 
+// Returns once `value` is no longer `old`. The next loop mostly follows at once, and sleeping and
+// waking take longer than it does: it spins for about 25 microseconds before it sleeps.
+void wait_while(const std::atomic<uint32_t>& value, uint32_t old) noexcept {
+  constexpr int kSpins = 1000;
+  for (int spin = 0; spin < kSpins; ++spin) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    pause();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
 }  // namespace
 
 int default_threads() noexcept { return std::min(physical_cores(), quota_cpus()); }
 
-// Workers spin for a moment after a loop, since the next one usually follows at once, then sleep.
+// A loop has a part a thread. What a thread has not begun when the caller is done with its own
+// part, the caller takes: on a busy machine it waits for no thread that still has to get a core,
+// which may take milliseconds where a part takes microseconds.
 struct ThreadTeam::Impl {
-  static constexpr int kSpins = 4000;
+  explicit Impl(int threads) : size(threads), taken(static_cast<size_t>(threads)) {}
 
-  int size = 1;
+  const int size;
   std::vector<std::thread> workers;
-  std::mutex mutex;
-  std::condition_variable wake;
-  std::atomic<uint64_t> generation{0};
-  std::atomic<int> running{0};
+  std::atomic<uint32_t> loop{0};             // the number of the newest
+  std::atomic<uint32_t> unfinished{0};       // parts of it
+  std::vector<std::atomic<uint32_t>> taken;  // [part]: the newest loop in which somebody took it
   std::atomic<bool> stop{false};
   const std::function<void(int)>* body = nullptr;
+  std::mutex mutex;
   std::exception_ptr failure;
 
   void work(int thread) {
-    uint64_t seen = 0;
+    uint32_t seen = 0;
     while (true) {
-      for (int spin = 0; spin < kSpins && generation.load(std::memory_order_acquire) == seen;
-           ++spin) {
-        pause();
-      }
-      if (generation.load(std::memory_order_acquire) == seen) {
-        std::unique_lock lock(mutex);
-        wake.wait(lock, [&] { return generation.load() != seen; });
-      }
-      ++seen;
+      wait_while(loop, seen);
+      seen = loop.load();
       if (stop.load()) return;
-      call(thread);
-      running.fetch_sub(1, std::memory_order_acq_rel);
+      take(thread, seen);
     }
   }
 
-  void call(int thread) noexcept {
+  // A thread that comes late finds its part of `number` taken. Whoever takes a part keeps the loop
+  // from ending, and so may use what belongs to it.
+  void take(int part, uint32_t number) noexcept {
+    uint32_t before = number - 1;
+    if (!taken[static_cast<size_t>(part)].compare_exchange_strong(before, number)) return;
     try {
-      (*body)(thread);
+      (*body)(part);
     } catch (...) {
       const std::lock_guard lock(mutex);
       if (!failure) failure = std::current_exception();
     }
+    if (unfinished.fetch_sub(1) == 1) unfinished.notify_one();
   }
 
-  void start() {
-    {
-      const std::lock_guard lock(mutex);
-      generation.fetch_add(1, std::memory_order_release);
+  // Wakes everybody for the next loop and returns its number.
+  uint32_t start() {
+    const uint32_t number = loop.fetch_add(1) + 1;
+    loop.notify_all();
+    return number;
+  }
+
+  void finish() {
+    for (uint32_t left = unfinished.load(); left != 0; left = unfinished.load()) {
+      wait_while(unfinished, left);
     }
-    wake.notify_all();
   }
 };
 
-ThreadTeam::ThreadTeam(int threads) : impl_(std::make_unique<Impl>()) {
+ThreadTeam::ThreadTeam(int threads) {
   UPG_CHECK(threads >= 1);
-  impl_->size = threads;
+  impl_ = std::make_unique<Impl>(threads);
   for (int thread = 1; thread < threads; ++thread) {
     impl_->workers.emplace_back([impl = impl_.get(), thread] { impl->work(thread); });
   }
@@ -129,16 +143,10 @@ int ThreadTeam::size() const noexcept { return impl_->size; }
 void ThreadTeam::run(const std::function<void(int thread)>& body) {
   impl_->body = &body;
   impl_->failure = nullptr;
-  impl_->running.store(impl_->size - 1);
-  if (impl_->size > 1) impl_->start();
-  impl_->call(0);
-  for (int spins = 0; impl_->running.load(std::memory_order_acquire) != 0; ++spins) {
-    if (spins < Impl::kSpins * 16) {
-      pause();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+  impl_->unfinished.store(static_cast<uint32_t>(impl_->size));
+  const uint32_t number = impl_->start();
+  for (int part = 0; part < impl_->size; ++part) impl_->take(part, number);
+  impl_->finish();
   if (impl_->failure) std::rethrow_exception(std::exchange(impl_->failure, nullptr));
 }
 

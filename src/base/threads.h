@@ -22,8 +22,10 @@ class ThreadTeam {
 
   int size() const noexcept;
 
-  // Calls body(thread) once on each thread, thread in [0, size()); returns when all have returned.
-  // An exception of the body is rethrown here (the first one; the others still finish).
+  // Calls body(thread) once for each thread in [0, size()), at the same time where threads are free
+  // (the caller does what others have not begun, so no call may wait for another); returns when all
+  // have returned. An exception of the body is rethrown here (the first one; the others still
+  // finish).
   void run(const std::function<void(int thread)>& body);
 
   // Splits [0, count) into one contiguous range a thread, bounds multiples of `grain` (but the

@@ -23,6 +23,18 @@ TEST(ThreadTeamTest, EveryThreadRunsOnce) {
   }
 }
 
+// More threads than cores: most come too late for a loop this short, whose body is gone by then.
+TEST(ThreadTeamTest, LateThreadsTouchNoFinishedLoop) {
+  ThreadTeam team(8);
+  for (int round = 0; round < 2000; ++round) {
+    std::vector<int> calls(8);
+    team.run([&, copy = std::vector<int>{round}](int thread) {
+      calls[static_cast<size_t>(thread)] += copy[0] + 1;
+    });
+    for (const int count : calls) ASSERT_EQ(count, round + 1);
+  }
+}
+
 TEST(ThreadTeamTest, RangesCoverAllInGrains) {
   for (const int threads : {1, 3, 4}) {
     ThreadTeam team(threads);
