@@ -10,6 +10,7 @@
 #include "base/env.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/probability.h"
 #include "model/step_runner.h"
 
 namespace upg::model {
@@ -60,13 +61,6 @@ fs::path find_model(const std::string& name) {
   return fs::path(base::environment("UPG_TEST_MODELS").value_or(beside.native())) / name;
 }
 
-double log_sum_exp(std::span<const float> logits) {
-  const double top = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float value : logits) sum += std::exp(value - top);
-  return top + std::log(sum);
-}
-
 int32_t best_of(std::span<const float> logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
@@ -102,7 +96,7 @@ class Books : public testing::TestWithParam<BookCase> {
       const auto id = static_cast<size_t>(prompt.top_ids[i]);
       EXPECT_NEAR(logits[id], prompt.top_logits[i], tolerance) << "token " << id;
     }
-    EXPECT_NEAR(log_sum_exp(logits), prompt.logsumexp, tolerance);
+    EXPECT_NEAR(base::log_sum_exp(logits), prompt.logsumexp, tolerance);
   }
 
   std::vector<GoldenPrompt> prompts_;

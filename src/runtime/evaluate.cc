@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "base/probability.h"
 #include "base/threads.h"
 
 namespace upg::runtime {
@@ -33,13 +34,6 @@ class Sequence {
   Engine& engine_;
   SequenceId id_;
 };
-
-double log_sum_exp(std::span<const float> logits) {
-  const double top = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - top);
-  return top + std::log(sum);
-}
 
 int64_t argmax(std::span<const float> logits) {
   return std::max_element(logits.begin(), logits.end()) - logits.begin();
@@ -128,15 +122,14 @@ Evaluation summary(const Sums& sums, int windows, bool with_source) {
 PositionScores score_position(std::span<const float> model, std::span<const float> source,
                               int32_t target) {
   PositionScores scores;
-  const double model_sum = log_sum_exp(model);
-  if (target >= 0) scores.log_probability = model[static_cast<size_t>(target)] - model_sum;
-  if (source.empty()) return scores;
-  const double source_sum = log_sum_exp(source);
-  if (target >= 0) scores.source_log_probability = source[static_cast<size_t>(target)] - source_sum;
-  for (size_t i = 0; i < source.size(); ++i) {
-    const double log_p = source[i] - source_sum;
-    scores.kl += std::exp(log_p) * (log_p - (model[i] - model_sum));
+  if (target >= 0) {
+    scores.log_probability = model[static_cast<size_t>(target)] - base::log_sum_exp(model);
   }
+  if (source.empty()) return scores;
+  if (target >= 0) {
+    scores.source_log_probability = source[static_cast<size_t>(target)] - base::log_sum_exp(source);
+  }
+  scores.kl = base::kl_divergence(source, model);
   scores.same_top = argmax(model) == argmax(source);
   return scores;
 }
