@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +10,11 @@
 #include "base/check.h"
 
 namespace upg::model {
+namespace {
+
+constexpr std::string_view kLayerPrefix = "model.layers.";
+
+}  // namespace
 
 WeightLoader::WeightLoader(const ModelSource& source, kernels::Backend& backend)
     : source_(source), backend_(backend) {
@@ -67,6 +73,29 @@ kernels::LayerWeights WeightLoader::layer(int layer) const {
       config.fused_gate_up ? linear(mlp, {"gate_up_proj"}) : linear(mlp, {"gate_proj", "up_proj"});
   out.down = linear(mlp, {"down_proj"});
   return out;
+}
+
+int layer_of(const TensorSpec& spec) {
+  UPG_CHECK(spec.role == Role::kMatrix && spec.name.starts_with(kLayerPrefix));
+  const std::string_view rest = std::string_view(spec.name).substr(kLayerPrefix.size());
+  int layer = 0;
+  std::from_chars(rest.data(), rest.data() + rest.size(), layer);
+  return layer;
+}
+
+kernels::Linear& layer_linear(kernels::LayerWeights& weights, const TensorSpec& spec) {
+  if (spec.name.ends_with(".o_proj.weight")) return weights.attention_out;
+  if (spec.name.ends_with(".down_proj.weight")) return weights.down;
+  return spec.name.find(".mlp.") != std::string::npos ? weights.gate_up : weights.qkv;
+}
+
+// q, k, v and gate, up come in this order; fused ones are a single part.
+kernels::Linear::Part& layer_part(kernels::LayerWeights& weights, const TensorSpec& spec) {
+  size_t part = 0;
+  if (spec.name.ends_with(".k_proj.weight")) part = 1;
+  if (spec.name.ends_with(".v_proj.weight")) part = 2;
+  if (spec.name.ends_with(".up_proj.weight")) part = 1;
+  return layer_linear(weights, spec).parts[part];
 }
 
 kernels::LayerWeights load_layer(const ModelSource& source, kernels::Backend& backend, int layer) {

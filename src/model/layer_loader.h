@@ -35,4 +35,9 @@ class WeightLoader {
 // One layer alone, for those who go through a model layer by layer.
 kernels::LayerWeights load_layer(const ModelSource& source, kernels::Backend& backend, int layer);
 
+// Of a matrix of a layer: the number of its layer, its Linear, and its part of that.
+int layer_of(const TensorSpec& spec);
+kernels::Linear& layer_linear(kernels::LayerWeights& weights, const TensorSpec& spec);
+kernels::Linear::Part& layer_part(kernels::LayerWeights& weights, const TensorSpec& spec);
+
 }  // namespace upg::model
