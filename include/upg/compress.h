@@ -44,8 +44,13 @@ struct CompressOptions {
   // The text that paths are calibrated on: a file, kBundledCalibration, or kNoCalibration.
   std::string calibrate = kNoCalibration;
   int calibration_windows = 128;  // of 1,024 tokens at most
-  int threads = 0;                // 0: the physical cores this process may use
-  bool force = false;             // replace an existing output
+  // A target for the whole file, embedding, head, scales and header included; 0: none. Profile 10x.
+  double ratio = 0;  // float32 bytes over file bytes
+  double bits = 0;   // a weight
+  // A plan (JSON) that is used when it exists and written when it does not; may be empty.
+  std::filesystem::path plan_file;
+  int threads = 0;     // 0: the physical cores this process may use
+  bool force = false;  // replace an existing output
 };
 
 // One matrix or vector of the plan.
@@ -56,6 +61,9 @@ struct PlannedTensor {
   int64_t cols = 0;
   uint64_t bytes = 0;
   bool rotated = false;
+  // What coding it as planned adds to the divergence from the original's predictions, in nats a
+  // token: measured before feedback; 0 where it was not.
+  double kl = 0;
 };
 
 // What a compression will do, from the headers alone.
@@ -70,11 +78,15 @@ struct CompressPlan {
   double layer_bits_at_5120 = 0;  // the same codecs with overheads counted as at 5,120 columns
   uint64_t peak_ram_bytes = 0;
   uint64_t disk_bytes = 0;      // free space needed while it runs
+  double expected_kl = 0;       // of all tensors
   double seconds_estimate = 0;  // from a short measurement of this machine's encoder
 };
 
+// With a ratio, bits or a plan file that does not exist yet, sensitivities are measured, which
+// reads every weight; otherwise from the headers alone.
 CompressPlan plan_compression(const std::filesystem::path& checkpoint,
-                              const CompressOptions& options);
+                              const CompressOptions& options,
+                              const ProgressCallback& progress = {});
 
 struct CompressResult {
   CompressPlan plan;

@@ -16,7 +16,6 @@ namespace {
 using model::Role;
 using model::TensorSpec;
 
-constexpr size_t kMaxTextBytes = size_t{256} << 20;
 constexpr int kWindowTokens = 1024;
 constexpr uint64_t kMaxInMemory = uint64_t{2} << 30;  // activations; more goes to a file
 
@@ -34,24 +33,6 @@ uint64_t activation_bytes(const model::ModelConfig& config, int windows, int tok
   return 2 * sizeof(float) * width * static_cast<uint64_t>(windows) * static_cast<uint64_t>(tokens);
 }
 
-std::string text_of(const CompressOptions& options) {
-  if (options.calibrate == kBundledCalibration) return std::string(bundled_calibration_text());
-  return base::read_file(options.calibrate, kMaxTextBytes);
-}
-
-tokenizer::Tokenizer tokenizer_of(const format::Checkpoint& checkpoint) {
-  const std::string& text = checkpoint.text("tokenizer.json");
-  const std::string name = checkpoint.folder().native();
-  if (text.empty()) {
-    throw Error(
-        ErrorCode::kInvalidData,
-        fmt::format("{}: holds no tokenizer.json, which calibration needs; --calibrate none "
-                    "goes without (MISSING)",
-                    name));
-  }
-  return tokenizer::Tokenizer::load(text, checkpoint.text("tokenizer_config.json"), name);
-}
-
 // "model.layers.3." of a matrix of that layer.
 std::string layer_of(const TensorSpec& spec) {
   if (spec.role != Role::kMatrix) return {};
@@ -64,17 +45,11 @@ Calibration::Calibration(const Plan& plan, const CompressOptions& options,
                          const std::filesystem::path& folder, base::ThreadTeam& team)
     : team_(team) {
   use_one_blas_thread();  // the team is the one that splits work
-  const std::string text = text_of(options);
-  text_hash_ = base::hex64(base::xxh3(std::as_bytes(std::span(text))));
   const model::ModelConfig& config = plan.source.config;
-  text_ = read_calibration(text, options.calibrate, tokenizer_of(plan.source.checkpoint),
+  const std::string text = calibration_source(options.calibrate);
+  text_hash_ = base::hex64(base::xxh3(std::as_bytes(std::span(text))));
+  text_ = read_calibration(text, options.calibrate, plan.source.checkpoint, config.vocabulary,
                            options.calibration_windows, window_tokens(config));
-  for (const int32_t id : text_.ids) {
-    if (id >= 0 && id < config.vocabulary) continue;
-    throw Error(ErrorCode::kInvalidData,
-                fmt::format("{}: the tokenizer gives id {}, allowed are 0 to {} (INDEX)",
-                            plan.source.checkpoint.folder().native(), id, config.vocabulary - 1));
-  }
   kernels::BackendOptions backend;
   backend.threads = plan.threads;
   backend_ = kernels::create_backend(backend);

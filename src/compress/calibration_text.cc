@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "base/file.h"
 #include "base/text.h"
+#include "upg/compress.h"
 #include "upg/error.h"
 
 // The text lies in the library's read-only data, so that nothing has to be found at run time.
@@ -24,6 +26,8 @@ extern "C" const char upg_calibration_text_end[];
 namespace upg::compression {
 namespace {
 
+constexpr size_t kMaxTextBytes = size_t{256} << 20;
+
 [[noreturn]] void refuse(std::string_view name, const std::string& what) {
   throw Error(ErrorCode::kInvalidData, fmt::format("{}: {}", base::printable(name), what));
 }
@@ -38,10 +42,39 @@ void check_text(std::string_view text, std::string_view name) {
   }
 }
 
+tokenizer::Tokenizer tokenizer_of(const format::Checkpoint& checkpoint) {
+  const std::string& text = checkpoint.text("tokenizer.json");
+  const std::string name = checkpoint.folder().native();
+  if (text.empty()) {
+    refuse(name,
+           "holds no tokenizer.json, which calibration needs; --calibrate none goes without "
+           "(MISSING)");
+  }
+  return tokenizer::Tokenizer::load(text, checkpoint.text("tokenizer_config.json"), name);
+}
+
 }  // namespace
 
+std::string calibration_source(const std::string& calibrate) {
+  if (calibrate == kBundledCalibration) return std::string(bundled_calibration_text());
+  return base::read_file(calibrate, kMaxTextBytes);
+}
+
 CalibrationText read_calibration(std::string_view text, std::string_view name,
-                                 const tokenizer::Tokenizer& tokenizer, int windows, int tokens) {
+                                 const format::Checkpoint& checkpoint, int64_t vocabulary,
+                                 int windows, int tokens) {
+  CalibrationText out = cut_windows(text, name, tokenizer_of(checkpoint), windows, tokens);
+  for (const int32_t id : out.ids) {
+    if (id >= 0 && id < vocabulary) continue;
+    refuse(
+        checkpoint.folder().native(),
+        fmt::format("the tokenizer gives id {}, allowed are 0 to {} (INDEX)", id, vocabulary - 1));
+  }
+  return out;
+}
+
+CalibrationText cut_windows(std::string_view text, std::string_view name,
+                            const tokenizer::Tokenizer& tokenizer, int windows, int tokens) {
   check_text(text, name);
   const std::vector<int32_t> ids = tokenizer.encode(text, false);
   const auto length = static_cast<size_t>(tokens);

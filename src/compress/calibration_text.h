@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "format/checkpoint.h"
 #include "tokenizer/tokenizer.h"
 
 namespace upg::compression {
@@ -22,12 +23,21 @@ struct CalibrationText {
   }
 };
 
-// At most `windows` windows of `tokens` tokens, evenly spread over the text. `name` is for
-// messages. Throws Error(kInvalidData): empty, not UTF-8, binary, or too short for kMinWindows
-// windows (the number of tokens needed is said).
+// The text that CompressOptions::calibrate names: a file's, or the bundled one. Not for
+// kNoCalibration. Throws Error(kIo).
+std::string calibration_source(const std::string& calibrate);
+
 inline constexpr int kMinCalibrationWindows = 4;
+
+// At most `windows` windows of `tokens` tokens, evenly spread over the text. `name` is for
+// messages. Throws Error(kInvalidData): empty, not UTF-8, binary, or too short for
+// kMinCalibrationWindows windows (the number of tokens needed is said).
+CalibrationText cut_windows(std::string_view text, std::string_view name,
+                            const tokenizer::Tokenizer& tokenizer, int windows, int tokens);
+// The same with the checkpoint's own tokenizer, whose ids must lie in its vocabulary.
 CalibrationText read_calibration(std::string_view text, std::string_view name,
-                                 const tokenizer::Tokenizer& tokenizer, int windows, int tokens);
+                                 const format::Checkpoint& checkpoint, int64_t vocabulary,
+                                 int windows, int tokens);
 
 // The text that comes with upg: public-domain English books.
 std::string_view bundled_calibration_text();

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <chrono>
 #include <iterator>
 #include <utility>
@@ -20,33 +19,23 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-constexpr std::string_view kLayerPrefix = "model.layers.";
-
-int layer_of(const TensorSpec& spec) {
-  int layer = 0;
-  const std::string_view rest = std::string_view(spec.name).substr(kLayerPrefix.size());
-  std::from_chars(rest.data(), rest.data() + rest.size(), layer);
-  return layer;
-}
-
 // "self_attn.input" of "model.layers.3.self_attn.input".
 std::string_view stage_of(const TensorSpec& spec) {
   const std::string_view name = spec.activation;
-  return name.substr(name.find('.', kLayerPrefix.size()) + 1);
+  return name.substr(name.find('.', std::string_view("model.layers.").size()) + 1);
 }
 
 // Where a stage's inputs come from.
 struct Stage {
   std::string_view activation;
   const float* (CalibrationTrack::*input)(int window);
-  kernels::Linear kernels::LayerWeights::*linear;
 };
 
 constexpr Stage kStages[] = {
-    {"self_attn.input", &CalibrationTrack::attention_input, &kernels::LayerWeights::qkv},
-    {"self_attn.o_proj.input", &CalibrationTrack::attended, &kernels::LayerWeights::attention_out},
-    {"mlp.input", &CalibrationTrack::mlp_input, &kernels::LayerWeights::gate_up},
-    {"mlp.down_proj.input", &CalibrationTrack::gated, &kernels::LayerWeights::down},
+    {"self_attn.input", &CalibrationTrack::attention_input},
+    {"self_attn.o_proj.input", &CalibrationTrack::attended},
+    {"mlp.input", &CalibrationTrack::mlp_input},
+    {"mlp.down_proj.input", &CalibrationTrack::gated},
 };
 
 constexpr int kStageCount = static_cast<int>(std::size(kStages));
@@ -56,14 +45,6 @@ int find_stage(const TensorSpec& spec) {
   while (stage < kStageCount && kStages[stage].activation != stage_of(spec)) ++stage;
   UPG_CHECK(stage < kStageCount);
   return stage;
-}
-
-// Which part of a linear layer a matrix is: q, k, v and gate, up come in this order.
-size_t part_of(const TensorSpec& spec) {
-  if (spec.name.find(".k_proj.") != std::string::npos) return 1;
-  if (spec.name.find(".v_proj.") != std::string::npos) return 2;
-  if (spec.name.find(".up_proj.") != std::string::npos) return 1;
-  return 0;
 }
 
 }  // namespace
@@ -157,7 +138,7 @@ const CodingProblem& Calibrator::problem_for(const TensorSpec& spec, const uint8
       });
     } else {
       const int stage = find_stage(spec);
-      advance(layer_of(spec), stage);
+      advance(model::layer_of(spec), stage);
       next_stage_ = stage + 1;
       measure(spec.cols, activation, [&](CalibrationTrack& track, int window) {
         return (track.*kStages[stage].input)(window);
@@ -179,9 +160,8 @@ void Calibrator::coded(const TensorSpec& spec, const codec::Matrix& matrix) {
   if (spec.role == Role::kEmbedding) return compressed_.embed(*backend_.load(matrix));
   if (spec.role != Role::kMatrix) return;
   // A matrix that was not calibrated may be the first to speak of its layer.
-  advance(layer_of(spec), find_stage(spec));
-  kernels::Linear& linear = compressed_.layer.*kStages[find_stage(spec)].linear;
-  linear.parts[part_of(spec)].weight = backend_.load(matrix);
+  advance(model::layer_of(spec), find_stage(spec));
+  model::layer_part(compressed_.layer, spec).weight = backend_.load(matrix);
 }
 
 }  // namespace upg::compression

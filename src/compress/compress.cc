@@ -18,6 +18,7 @@
 #include "base/threads.h"
 #include "codec/matrix.h"
 #include "codec/rotation.h"
+#include "compress/bit_choice.h"
 #include "compress/calibration.h"
 #include "compress/encode.h"
 #include "compress/meter.h"
@@ -237,8 +238,11 @@ namespace upg {
 CompressResult compress(const std::filesystem::path& checkpoint,
                         const std::filesystem::path& output, const CompressOptions& options,
                         const ProgressCallback& progress) {
-  const compression::Plan plan = compression::make_plan(checkpoint, options);
+  compression::Plan plan = compression::make_plan(checkpoint, options);
   compression::check_output(checkpoint, output, options.force);
+  if (compression::chooses_codecs(plan, options)) {
+    compression::choose_codecs(plan, options, compression::folder_of(output), progress);
+  }
   base::remove_abandoned(output);
   base::remove_abandoned(std::filesystem::path(output) += ".parts");
   compression::check_space(output, plan.summary.disk_bytes);

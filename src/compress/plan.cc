@@ -8,6 +8,7 @@
 
 #include "base/threads.h"
 #include "codec/matrix.h"
+#include "compress/bit_choice.h"
 #include "compress/calibration.h"
 #include "compress/encode.h"
 #include "compress/estimate.h"
@@ -149,25 +150,6 @@ void sum_bits(Plan& plan) {
   summary.layer_bits_at_5120 = at_5120.average();
 }
 
-void summarise(Plan& plan, const CompressOptions& options) {
-  CompressPlan& summary = plan.summary;
-  plan.data_bytes = text_bytes(plan.source);
-  for (const auto& [name, bytes] : signs_of(plan)) plan.data_bytes += bytes;
-  for (size_t i = 0; i < plan.storage.size(); ++i) {
-    summary.tensors.push_back(planned(plan.source.specs[i], plan.storage[i]));
-    plan.data_bytes += summary.tensors.back().bytes;
-  }
-  plan.header_estimate = header_estimate(plan, options);
-  summary.parameters = model::parameter_count(plan.source.specs);
-  summary.output_bytes = format::UpgWriter::file_bytes(plan.header_estimate, plan.data_bytes);
-  summary.ratio_f32 =
-      4.0 * static_cast<double>(summary.parameters) / static_cast<double>(summary.output_bytes);
-  summary.bits_per_weight = 32.0 / summary.ratio_f32;
-  estimate_needs(plan);
-  plan.summary.peak_ram_bytes += calibration_memory(plan.source.config, options, plan.threads);
-  sum_bits(plan);
-}
-
 // Element types of the vectors, for decompress: the most frequent one, and those that differ.
 void add_vector_dtypes(ordered_json& settings, const SourceModel& source) {
   std::map<std::string_view, int> counts;
@@ -248,6 +230,28 @@ format::UpgInfo Plan::info(const CompressOptions& options, double relative_error
   return info;
 }
 
+void summarise(Plan& plan, const CompressOptions& options) {
+  CompressPlan& summary = plan.summary;
+  summary = {};
+  plan.data_bytes = text_bytes(plan.source);
+  for (const auto& [name, bytes] : signs_of(plan)) plan.data_bytes += bytes;
+  for (size_t i = 0; i < plan.storage.size(); ++i) {
+    summary.tensors.push_back(planned(plan.source.specs[i], plan.storage[i]));
+    if (!plan.kl.empty()) summary.tensors.back().kl = plan.kl[i];
+    summary.expected_kl += summary.tensors.back().kl;
+    plan.data_bytes += summary.tensors.back().bytes;
+  }
+  plan.header_estimate = header_estimate(plan, options);
+  summary.parameters = model::parameter_count(plan.source.specs);
+  summary.output_bytes = format::UpgWriter::file_bytes(plan.header_estimate, plan.data_bytes);
+  summary.ratio_f32 =
+      4.0 * static_cast<double>(summary.parameters) / static_cast<double>(summary.output_bytes);
+  summary.bits_per_weight = 32.0 / summary.ratio_f32;
+  estimate_needs(plan);
+  plan.summary.peak_ram_bytes += calibration_memory(plan.source.config, options, plan.threads);
+  sum_bits(plan);
+}
+
 Plan make_plan(const std::filesystem::path& checkpoint, const CompressOptions& options) {
   const Profile& profile = find_profile(options.profile);  // before anything is read
   Plan plan(open_source(checkpoint));
@@ -263,8 +267,13 @@ Plan make_plan(const std::filesystem::path& checkpoint, const CompressOptions& o
 namespace upg {
 
 CompressPlan plan_compression(const std::filesystem::path& checkpoint,
-                              const CompressOptions& options) {
+                              const CompressOptions& options, const ProgressCallback& progress) {
   compression::Plan plan = compression::make_plan(checkpoint, options);
+  // Only where it was asked for: otherwise no weight is read.
+  const bool chooses = compression::chooses_codecs(plan, options);
+  if (chooses && (options.ratio > 0 || options.bits > 0 || !options.plan_file.empty())) {
+    compression::choose_codecs(plan, options, std::filesystem::temp_directory_path(), progress);
+  }
   plan.summary.seconds_estimate = compression::estimate_seconds(plan);
   return plan.summary;
 }

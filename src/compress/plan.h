@@ -26,6 +26,7 @@ struct Plan {
   SourceModel source;
   Profile profile;
   std::vector<Storage> storage;  // one a spec
+  std::vector<double> kl;        // one a spec: what choose_codecs() expects of it; may be empty
   CompressPlan summary;          // but for seconds_estimate
   uint64_t data_bytes = 0;       // of all tensors of the file
   uint64_t header_estimate = 0;  // what UpgWriter asks for
@@ -37,6 +38,9 @@ struct Plan {
   // What the file says of itself; relative_error as far as it is known.
   format::UpgInfo info(const CompressOptions& options, double relative_error) const;
 };
+
+// Brings the summary, the sizes and the needs up to date with the storage.
+void summarise(Plan& plan, const CompressOptions& options);
 
 // Throws Error as open_source() and choose_storage() do.
 Plan make_plan(const std::filesystem::path& checkpoint, const CompressOptions& options);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -22,7 +23,8 @@ constexpr std::array kProfiles = {
             .embedding = "path4",
             .head = "path4",
             .rotate_layers = true,
-            .rotate_head = true},
+            .rotate_head = true,
+            .spends_bits = true},
     Profile{.name = "sparse",
             .layers = "sparse",
             .embedding = "path4",
@@ -172,6 +174,16 @@ std::vector<Storage> choose_storage(const std::vector<model::TensorSpec>& specs,
     apply_override(pattern, parse_codec(name), specs, dtypes, storage);
   }
   return storage;
+}
+
+bool is_overridden(const model::TensorSpec& spec, const CompressOptions& options) {
+  return std::any_of(options.tensor_codecs.begin(), options.tensor_codecs.end(),
+                     [&](const auto& override) { return matches(override.first, spec.name); });
+}
+
+void set_codec(Storage& storage, std::string_view codec, const model::TensorSpec& spec,
+               DType source) {
+  assign(storage, parse_codec(codec), spec, source, true);
 }
 
 std::string activation_of(const model::TensorSpec& spec) {

@@ -25,6 +25,7 @@ struct Profile {
   std::string_view version = "3.0";  // of the file it writes
   bool overrides = true;             // whether --tensor may change it
   bool has_sparsity = false;         // whether --sparsity means anything
+  bool spends_bits = false;          // whether codecs are chosen by sensitivity (bit_choice.h)
 };
 
 std::span<const Profile> all_profiles();
@@ -50,6 +51,13 @@ struct Storage {
 std::vector<Storage> choose_storage(const std::vector<model::TensorSpec>& specs,
                                     std::span<const base::DType> dtypes,
                                     const CompressOptions& options);
+
+// Whether an override names it.
+bool is_overridden(const model::TensorSpec& spec, const CompressOptions& options);
+// Another codec, as an override would name it, rotated as the codec and the matrix's role allow.
+// Throws Error(kUsage) for an unknown one.
+void set_codec(Storage& storage, std::string_view codec, const model::TensorSpec& spec,
+               base::DType source);
 
 // The name of the activation whose rotation a matrix uses, and of the tensor with its signs.
 std::string activation_of(const model::TensorSpec& spec);
