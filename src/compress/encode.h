@@ -58,6 +58,9 @@ class EncodedMatrix {
                      const uint8_t* signs) const;
 
   ErrorSums sums;
+  // Of calibrated ones, through the second moments H of the inputs, summed over rows:
+  double loss = 0;           // (t - q) H (t - q)^T
+  double power = 0;          // t H t^T
   double train_seconds = 0;  // what it took: once a matrix
   double rows_seconds = 0;   // encoding and measuring, which grow with the matrix
 
