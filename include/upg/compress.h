@@ -28,7 +28,7 @@ struct Progress {
   double seconds_left = 0;
 };
 
-// Called a few times a second from the working thread. Returning false stops the work with
+// Called from the working thread a few times a second and before each tensor. Returning false stops the work with
 // Error(kCancelled), leaving no file.
 using ProgressCallback = std::function<bool(const Progress&)>;
 
@@ -50,7 +50,12 @@ struct CompressOptions {
   // A plan (JSON) that is used when it exists and written when it does not; may be empty.
   std::filesystem::path plan_file;
   int threads = 0;     // 0: the physical cores this process may use
-  bool force = false;  // replace an existing output
+  bool force = false;  // replace an existing output; start over where a journal lies
+  // Go on with the journal (OUTPUT.journal) that a calibrated compression leaves when it is
+  // stopped: the same job only. Without a journal everything starts afresh.
+  bool resume = false;
+  // Told what a person may want to know beside progress: one line each.
+  std::function<void(std::string_view line)> note;
 };
 
 // One matrix or vector of the plan.
@@ -88,8 +93,19 @@ CompressPlan plan_compression(const std::filesystem::path& checkpoint,
                               const CompressOptions& options,
                               const ProgressCallback& progress = {});
 
+// Seconds by what they went into.
+struct CompressTimes {
+  double forward = 0;  // the calibration text through the layers
+  double moments = 0;  // sums over the inputs of matrices
+  double factor = 0;   // their factorisation
+  double coding = 0;   // of all matrices, reading them included
+  double writing = 0;  // output and journal
+};
+
 struct CompressResult {
   CompressPlan plan;
+  CompressTimes times;
+  int resumed_matrices = 0;  // taken from the journal
   uint64_t file_bytes = 0;
   double ratio_f32 = 0;
   double bits_per_weight = 0;

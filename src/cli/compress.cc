@@ -1,6 +1,7 @@
 // upg compress: a checkpoint becomes a UPG file, or the plan of one.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/machine.h"
@@ -130,6 +131,29 @@ void dry_run(const CompressFlags& flags, const Common& common) {
       base::format_bytes(plan.disk_bytes), base::format_duration(plan.seconds_estimate)));
 }
 
+ordered_json times_json(const CompressTimes& times) {
+  return {{"forward", times.forward},
+          {"moments", times.moments},
+          {"factor", times.factor},
+          {"coding", times.coding},
+          {"writing", times.writing}};
+}
+
+std::string times_line(const CompressResult& result) {
+  const CompressTimes& times = result.times;
+  const double others =
+      result.seconds - times.forward - times.moments - times.factor - times.coding - times.writing;
+  std::string line = fmt::format(
+      "text through the layers {}, moments {}, factors {}, coding {}, writing {}, others {}",
+      base::format_duration(times.forward), base::format_duration(times.moments),
+      base::format_duration(times.factor), base::format_duration(times.coding),
+      base::format_duration(times.writing), base::format_duration(std::max(others, 0.0)));
+  if (result.resumed_matrices > 0) {
+    line += fmt::format("; {} matrices taken from the journal", result.resumed_matrices);
+  }
+  return line + "\n";
+}
+
 void print_result(const CompressFlags& flags, const CompressResult& result, bool as_json) {
   const double rate =
       result.seconds > 0 ? static_cast<double>(result.plan.parameters) / result.seconds : 0;
@@ -142,6 +166,8 @@ void print_result(const CompressFlags& flags, const CompressResult& result, bool
     json["bits_per_weight"] = result.bits_per_weight;
     json["relative_error"] = result.relative_error;
     json["seconds"] = result.seconds;
+    json["seconds_by_part"] = times_json(result.times);
+    json["resumed_matrices"] = result.resumed_matrices;
     json["weights_per_second"] = rate;
     json["peak_rss_bytes"] = base::peak_resident_bytes();
     print_text(json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n");
@@ -154,6 +180,7 @@ void print_result(const CompressFlags& flags, const CompressResult& result, bool
       fmt::format("relative error {:.4f}, {}, {:.1f} million weights a second, {} of memory\n",
                   result.relative_error, base::format_duration(result.seconds), rate / 1e6,
                   base::format_bytes(base::peak_resident_bytes())));
+  if (result.times.forward > 0) print_text(times_line(result));
   print_text(why_below_ten(result.file_bytes, result.ratio_f32, result.plan));
 }
 
@@ -169,6 +196,7 @@ void run(CompressFlags& flags, const Common& common) {
   if (flags.output.empty()) {
     throw Error(ErrorCode::kUsage, "compress: -o FILE is missing (or --dry-run)");
   }
+  flags.options.note = [](std::string_view line) { print_note(line); };
   CompressResult result;
   {
     ProgressLine line("compress");
@@ -208,7 +236,11 @@ void add_compress(CLI::App& app, Common& common) {
       ->capture_default_str();
   verb->add_flag("--dry-run", flags->dry_run,
                  "Only say what it would take: size, memory, disk, time; reads no weights");
-  verb->add_flag("--force", flags->options.force, "Replace the output if it exists");
+  verb->add_flag("--force", flags->options.force,
+                 "Replace the output if it exists; start over where a journal lies");
+  verb->add_flag("--resume", flags->options.resume,
+                 "Go on with a calibrated compression that was interrupted: the same options, the "
+                 "same files; its finished matrices lie in OUTPUT.journal");
   verb->footer(kFooter);
 }
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "codec/matrix.h"
@@ -15,6 +14,10 @@ namespace {
 
 using model::Role;
 using model::TensorSpec;
+
+// Raised whenever the same matrix and inputs get other codes, so that nobody goes on with a job of
+// a version that coded differently.
+constexpr int kCodingVersion = 1;
 
 constexpr int kWindowTokens = 1024;
 constexpr uint64_t kMaxInMemory = uint64_t{2} << 30;  // activations; more goes to a file
@@ -43,7 +46,7 @@ std::string layer_of(const TensorSpec& spec) {
 
 Calibration::Calibration(const Plan& plan, const CompressOptions& options,
                          const std::filesystem::path& folder, base::ThreadTeam& team)
-    : team_(team) {
+    : team_(team), text_name_(calibration_name(options)) {
   use_one_blas_thread();  // the team is the one that splits work
   const model::ModelConfig& config = plan.source.config;
   const std::string text = calibration_source(options.calibrate);
@@ -76,6 +79,8 @@ EncodedMatrix Calibration::encode(const TensorSpec& spec, const SourceMatrix& so
   EncodedMatrix encoded =
       encode_calibrated(source, storage, signs, problem, coding_, team_, tick, loss);
   coding_seconds_ += now() - begin;
+  encoded.loss = loss.loss;
+  encoded.power = loss.power;
   return encoded;
 }
 
@@ -88,16 +93,24 @@ void Calibration::coded(const TensorSpec& spec, const SourceMatrix& source, cons
   kept_.remove_if([&](const Kept& kept) { return kept.layer != layer; });
 }
 
-std::string Calibration::report() const {
-  nlohmann::ordered_json json;
-  json["text_xxh3"] = text_hash_;
-  json["windows"] = text_.windows;
-  json["tokens"] = text_.tokens;
-  json["forward_seconds"] = calibrator_->forward_seconds();
-  json["moments_seconds"] = calibrator_->moments_seconds();
-  json["factor_seconds"] = calibrator_->factor_seconds();
-  json["coding_seconds"] = coding_seconds_;
-  return json.dump();
+CalibrationFacts Calibration::facts() const {
+  return {
+      .text = text_name_,
+      .text_hash = text_hash_,
+      .windows = text_.windows,
+      .tokens = text_.tokens,
+      .kernels = std::string(backend_->name()),
+      .blas = blas_name(),
+      .coding = fmt::format("{}; drift {}, rounds {}, closings {}, damping {}", kCodingVersion,
+                            coding_.drift_share, coding_.rounds,
+                            coding_.all_closings ? "all" : "nearest", CalibratorOptions().damping)};
+}
+
+void Calibration::add_times(CompressTimes& times) const {
+  times.forward += calibrator_->forward_seconds();
+  times.moments += calibrator_->moments_seconds();
+  times.factor += calibrator_->factor_seconds();
+  times.coding += coding_seconds_;
 }
 
 uint64_t calibration_memory(const model::ModelConfig& config, const CompressOptions& options,

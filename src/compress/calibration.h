@@ -8,12 +8,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/threads.h"
 #include "compress/calibrated_encode.h"
 #include "compress/calibration_text.h"
 #include "compress/calibrator.h"
 #include "compress/plan.h"
+#include "compress/provenance.h"
 
 namespace upg::compression {
 
@@ -33,8 +35,9 @@ class Calibration {
   void coded(const model::TensorSpec& spec, const SourceMatrix& source, const Storage& storage,
              const uint8_t* signs, EncodedMatrix encoded);
 
-  // JSON: text, windows, tokens, where the time went.
-  std::string report() const;
+  CalibrationFacts facts() const;
+  // Where the time went so far.
+  void add_times(CompressTimes& times) const;
 
  private:
   struct Kept {
@@ -44,6 +47,7 @@ class Calibration {
 
   base::ThreadTeam& team_;
   CalibrationText text_;
+  std::string text_name_;
   std::string text_hash_;
   CodingOptions coding_;
   std::unique_ptr<kernels::Backend> backend_;

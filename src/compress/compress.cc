@@ -5,8 +5,7 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
+#include <chrono>
 #include <map>
 #include <optional>
 #include <system_error>
@@ -21,8 +20,12 @@
 #include "compress/bit_choice.h"
 #include "compress/calibration.h"
 #include "compress/encode.h"
+#include "compress/journal.h"
 #include "compress/meter.h"
 #include "compress/plan.h"
+#include "compress/plan_file.h"
+#include "compress/provenance.h"
+#include "compress/source_hash.h"
 #include "format/upg_file.h"
 
 namespace upg::compression {
@@ -73,16 +76,66 @@ void check_space(const std::filesystem::path& output, uint64_t needed) {
                           base::format_bytes(space.available)));
 }
 
+void note(const CompressOptions& options, const std::string& line) {
+  if (options.note) options.note(line);
+}
+
+std::string journal_name(const std::filesystem::path& output) {
+  return base::printable(Journal::folder_of(output).native());
+}
+
+// Whether to go on with a journal. Finished work is given up only when the user says so.
+bool goes_on(const std::filesystem::path& output, const CompressOptions& options) {
+  const std::optional<int> finished = Journal::find(output);
+  const std::string name = journal_name(output);
+  if (!finished) {
+    if (options.resume) note(options, fmt::format("{}: nothing to resume, starting afresh", name));
+    return false;
+  }
+  const bool calibrated = options.calibrate != kNoCalibration;
+  if (options.resume && !calibrated) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("{}: is of another job, so that --resume cannot go on: --calibrate: "
+                            "found none, allowed is a text as before; --force starts over",
+                            name));
+  }
+  if (!options.resume && !options.force) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("{}: holds {} finished matrices of an interrupted compression; "
+                            "--resume goes on with it, --force starts over",
+                            name, *finished));
+  }
+  if (!options.resume && !calibrated) Journal::discard(output);
+  return options.resume;
+}
+
+// The choice of codecs where there is one; an interrupted job's is taken over.
+void choose(Plan& plan, const std::filesystem::path& output, const CompressOptions& options,
+            bool resume, const ProgressCallback& progress) {
+  if (!chooses_codecs(plan, options)) return;
+  std::error_code ignored;
+  CompressOptions with_plan = options;
+  const std::filesystem::path chosen = Journal::plan_file(output);
+  if (resume && std::filesystem::exists(chosen, ignored)) with_plan.plan_file = chosen;
+  choose_codecs(plan, with_plan, folder_of(output), progress);
+}
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 // The compression of one checkpoint.
 class Job {
  public:
   Job(const Plan& plan, const std::filesystem::path& output, const CompressOptions& options,
       const ProgressCallback& progress)
       : plan_(plan),
+        output_(output),
         options_(options),
         team_(plan.threads),
         writer_(output, plan.header_estimate, plan.profile.version),
         records_(plan.records()),
+        source_hash_(plan.source),
         meter_(progress, static_cast<int64_t>(plan.storage.size()), plan.summary.parameters) {
     writer_.reserve(plan.data_bytes);
     if (options.calibrate != kNoCalibration) {
@@ -90,7 +143,9 @@ class Job {
     }
   }
 
-  void run() {
+  // resume: with the journal that an earlier run left.
+  void run(bool resume) {
+    if (calibration_) open_journal(resume);
     for (size_t i = 0; i < plan_.storage.size(); ++i) {
       meter_.begin(plan_.source.specs[i].name);
       if (plan_.storage[i].is_matrix()) {
@@ -101,13 +156,51 @@ class Job {
     }
     UPG_CHECK(next_record_ == records_.size());
     write_texts();
-    writer_.finish(plan_.info(options_, sums_.relative()));
+    finish();
   }
 
-  double relative_error() const noexcept { return sums_.relative(); }
-  double seconds() const { return meter_.seconds(); }
+  // What remains of a job that failed, to be said behind its error.
+  std::string remains() const {
+    if (!journal_ || journal_->finished() == 0) return {};
+    return fmt::format("; {} keeps the {} finished matrices, --resume goes on with them",
+                       journal_name(output_), journal_->finished());
+  }
+
+  void add_to(CompressResult& result) const {
+    result.relative_error = sums_.relative();
+    result.seconds = meter_.seconds();
+    result.times = times_;
+    if (calibration_) calibration_->add_times(result.times);
+    result.resumed_matrices = resumed_;
+  }
 
  private:
+  void open_journal(bool resume) {
+    meter_.begin("checksums of the checkpoint");
+    const JobFields job = job_fields(plan_, options_, calibration_->facts(), source_hash_,
+                                     [this] { meter_.tick(0); });
+    journal_.emplace(output_, job, resume);
+    if (!resume && !plan_.kl.empty()) write_plan(Journal::plan_file(output_), plan_, "");
+    if (resume) {
+      note(options_, fmt::format("{}: goes on with {} finished matrices", journal_name(output_),
+                                 journal_->finished()));
+    }
+  }
+
+  void finish() {
+    const double begin = now();
+    Provenance provenance;
+    provenance.relative_error = sums_.relative();
+    provenance.source = source_hash_.whole();
+    if (calibration_) provenance.calibration = calibration_->facts();
+    provenance.matrices = std::move(measures_);
+    format::UpgInfo info = plan_.info();
+    info.compression = compression_text(plan_, options_, provenance);
+    writer_.finish(info);
+    if (journal_) journal_->remove();
+    times_.writing += now() - begin;
+  }
+
   SourceMatrix source_matrix(size_t index) const {
     const format::TensorEntry& entry = *plan_.source.entries[index];
     const TensorSpec& spec = plan_.source.specs[index];
@@ -144,16 +237,55 @@ class Job {
     ::malloc_trim(0);  // what one matrix needed lies in holes between small tensors that are kept
     const SourceMatrix source = source_matrix(index);
     const auto count = static_cast<uint64_t>(source.rows) * static_cast<uint64_t>(source.cols);
-    EncodedMatrix encoded = encode(index, source);
+    const uint8_t* signs = signs_for(index);  // before the parts, in every case: the file's order
+    EncodedMatrix encoded = finished_or_encoded(index, source);
+    source_hash_.tensor(index, {});
     plan_.source.checkpoint.release(*plan_.source.entries[index]);
+    const double begin = now();
     const format::MatrixRecord& record = records_[next_record_++];
     const uint64_t bytes = write_parts(record, encoded);
+    times_.writing += now() - begin;
     sums_.add(encoded.sums);
+    add_measure(index, encoded);
     meter_.end(count, bytes, encoded.sums.relative());
     if (calibration_) {
-      calibration_->coded(plan_.source.specs[index], source, plan_.storage[index], signs_for(index),
+      calibration_->coded(plan_.source.specs[index], source, plan_.storage[index], signs,
                           std::move(encoded));
     }
+  }
+
+  void add_measure(size_t index, const EncodedMatrix& encoded) {
+    Provenance::Measure measure{.name = plan_.source.specs[index].name,
+                                .relative_error = encoded.sums.relative(),
+                                .loss = std::nullopt,
+                                .kl = std::nullopt};
+    if (encoded.power > 0) measure.loss = encoded.loss / encoded.power;
+    if (calibration_ && !plan_.kl.empty()) measure.kl = plan_.kl[index];
+    measures_.push_back(std::move(measure));
+  }
+
+  // The journal keeps what takes long: calibrated matrices.
+  EncodedMatrix finished_or_encoded(size_t index, const SourceMatrix& source) {
+    const TensorSpec& spec = plan_.source.specs[index];
+    if (!journal_ || !calibration_->codes(spec, plan_.storage[index])) {
+      const double begin = now();
+      EncodedMatrix encoded = encode(index, source);
+      times_.coding += now() - begin;
+      return encoded;
+    }
+    std::optional<EncodedMatrix> found =
+        journal_->load(index, spec.name, [this](std::string_view why) {
+          note(options_, fmt::format("{}; coding the matrix again", why));
+        });
+    if (found) {
+      ++resumed_;
+      return std::move(*found);
+    }
+    EncodedMatrix encoded = encode(index, source);
+    const double begin = now();
+    journal_->store(index, spec.name, encoded);
+    times_.writing += now() - begin;
+    return encoded;
   }
 
   EncodedMatrix encode(size_t index, const SourceMatrix& source) {
@@ -202,6 +334,7 @@ class Job {
     std::vector<float> values(static_cast<size_t>(spec.rows));
     base::to_float(entry.view, 0, spec.rows, values.data());
     check_values(values.data(), spec.rows, 0, 1, plan_.source.where(index));
+    source_hash_.tensor(index, {});
     const auto bytes = std::as_bytes(std::span(values));
     const std::vector<int64_t> shape = {spec.rows};
     writer_.add_small(spec.name, base::DType::kF32, shape, {bytes.begin(), bytes.end()});
@@ -219,15 +352,21 @@ class Job {
   }
 
   const Plan& plan_;
+  const std::filesystem::path& output_;
   const CompressOptions& options_;
   base::ThreadTeam team_;
   format::UpgWriter writer_;
   std::vector<format::MatrixRecord> records_;
   size_t next_record_ = 0;
   std::map<std::string, std::vector<uint8_t>> signs_;  // by activation
-  ErrorSums sums_;                                     // of all matrices
+  SourceHash source_hash_;
+  ErrorSums sums_;  // of all matrices
+  std::vector<Provenance::Measure> measures_;
+  CompressTimes times_;  // without the calibration's own
+  int resumed_ = 0;
   Meter meter_;
   std::optional<Calibration> calibration_;
+  std::optional<Journal> journal_;
 };
 
 }  // namespace
@@ -240,18 +379,20 @@ CompressResult compress(const std::filesystem::path& checkpoint,
                         const ProgressCallback& progress) {
   compression::Plan plan = compression::make_plan(checkpoint, options);
   compression::check_output(checkpoint, output, options.force);
-  if (compression::chooses_codecs(plan, options)) {
-    compression::choose_codecs(plan, options, compression::folder_of(output), progress);
-  }
+  const bool resume = compression::goes_on(output, options);
+  compression::choose(plan, output, options, resume, progress);
   base::remove_abandoned(output);
   base::remove_abandoned(std::filesystem::path(output) += ".parts");
   compression::check_space(output, plan.summary.disk_bytes);
   CompressResult result;
   {
     compression::Job job(plan, output, options, progress);
-    job.run();
-    result.relative_error = job.relative_error();
-    result.seconds = job.seconds();
+    try {
+      job.run(resume);
+    } catch (const Error& error) {
+      throw Error(error.code(), error.what() + job.remains());
+    }
+    job.add_to(result);
   }
   result.plan = plan.summary;
   result.file_bytes = std::filesystem::file_size(output);

@@ -82,6 +82,8 @@ std::vector<float> factorise(int64_t n, float* h) {
   return from_reversed(n, reversed.data(), h);
 }
 
+std::string blas_name() { return openblas_get_config(); }
+
 void use_one_blas_thread() { openblas_set_num_threads(1); }
 
 }  // namespace upg::compression

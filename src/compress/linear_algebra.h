@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace upg::compression {
@@ -25,6 +26,9 @@ void solve_unit_upper(int64_t m, int64_t n, const float* v, float* x, Transposed
 // al. 2023). h [n, n] symmetric; overwritten with v, ones and zeros included. Returns d, or an
 // empty vector when h is not positive definite.
 std::vector<float> factorise(int64_t n, float* h);
+
+// Which BLAS this is and which of its kernels it uses here: another one rounds differently.
+std::string blas_name();
 
 // From now on BLAS calls of this process run on the thread that makes them.
 void use_one_blas_thread();

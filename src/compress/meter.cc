@@ -17,7 +17,7 @@ Meter::Meter(const ProgressCallback& callback, int64_t tensors, uint64_t element
 
 void Meter::begin(std::string_view tensor) {
   progress_.tensor = tensor;
-  tick(0);
+  if (callback_) report(finished_elements_);
 }
 
 void Meter::tick(uint64_t done) {

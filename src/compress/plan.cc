@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "base/threads.h"
 #include "codec/matrix.h"
@@ -12,6 +11,7 @@
 #include "compress/calibration.h"
 #include "compress/encode.h"
 #include "compress/estimate.h"
+#include "compress/provenance.h"
 #include "compress/row_reader.h"
 #include "upg/error.h"
 
@@ -21,7 +21,6 @@ namespace {
 using base::DType;
 using model::Role;
 using model::TensorSpec;
-using nlohmann::ordered_json;
 
 // What a process of ours holds before it has read a weight: code, allocator, headers.
 constexpr uint64_t kProcessBytes = uint64_t{64} << 20;
@@ -69,20 +68,20 @@ uint64_t text_bytes(const SourceModel& source) {
 
 // A function of the plan alone, so that the size of the file is known beforehand.
 uint64_t header_estimate(const Plan& plan, const CompressOptions& options) {
-  constexpr uint64_t kErrorDigits = 32;  // the relative error is not known yet
   std::vector<std::string> names(kTextTensors.begin(), kTextTensors.end());
   for (const auto& [name, bytes] : signs_of(plan)) names.push_back(name);
   for (const TensorSpec& spec : plan.source.specs) {
     if (spec.role == Role::kVector) names.push_back(spec.name);
   }
-  const format::UpgInfo info = plan.info(options, 0.0);
+  format::UpgInfo info = plan.info();
+  info.compression = compression_text(plan, options, widest_provenance(plan, options));
   for (const format::MatrixRecord& record : info.matrices) {
     const codec::Codec* codec = codec::find_codec(record.codec);
     for (const codec::PartSpec& part : codec->parts(record.rows, record.cols, {})) {
       names.push_back(part_name(record, part.suffix, plan.version2()));
     }
   }
-  return format::estimate_header(info, names) + kErrorDigits;
+  return format::estimate_header(info, names);
 }
 
 // What the parts of one matrix ask for.
@@ -150,43 +149,6 @@ void sum_bits(Plan& plan) {
   summary.layer_bits_at_5120 = at_5120.average();
 }
 
-// Element types of the vectors, for decompress: the most frequent one, and those that differ.
-void add_vector_dtypes(ordered_json& settings, const SourceModel& source) {
-  std::map<std::string_view, int> counts;
-  for (size_t i = 0; i < source.specs.size(); ++i) {
-    if (source.specs[i].role == Role::kVector) {
-      counts[base::name_of(source.entries[i]->view.dtype)] += 1;
-    }
-  }
-  const auto most =
-      std::max_element(counts.begin(), counts.end(),
-                       [](const auto& a, const auto& b) { return a.second < b.second; });
-  if (most == counts.end()) return;
-  settings["vector_dtype"] = most->first;
-  ordered_json others = ordered_json::object();
-  for (size_t i = 0; i < source.specs.size(); ++i) {
-    const std::string_view dtype = base::name_of(source.entries[i]->view.dtype);
-    if (source.specs[i].role == Role::kVector && dtype != most->first) {
-      others[source.specs[i].name] = dtype;
-    }
-  }
-  if (!others.empty()) settings["vector_dtypes"] = others;
-}
-
-std::string settings_text(const Plan& plan, const CompressOptions& options, double error) {
-  ordered_json settings;
-  settings["profile"] = options.profile;
-  if (plan.profile.has_sparsity) settings["sparsity"] = options.sparsity;
-  if (!options.tensor_codecs.empty()) {
-    ordered_json overrides = ordered_json::array();
-    for (const auto& [pattern, name] : options.tensor_codecs) overrides.push_back({pattern, name});
-    settings["tensor_codecs"] = overrides;
-  }
-  settings["relative_error"] = error;
-  add_vector_dtypes(settings, plan.source);
-  return settings.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
 }  // namespace
 
 bool is_large(const codec::PartSpec& part, bool version2) noexcept {
@@ -218,7 +180,7 @@ std::vector<format::MatrixRecord> Plan::records() const {
   return records;
 }
 
-format::UpgInfo Plan::info(const CompressOptions& options, double relative_error) const {
+format::UpgInfo Plan::info() const {
   format::UpgInfo info;
   info.version = profile.version;
   info.profile = profile.name;
@@ -226,7 +188,6 @@ format::UpgInfo Plan::info(const CompressOptions& options, double relative_error
   info.generation_config = source.checkpoint.text("generation_config.json");
   info.chat_template = source.chat_template;
   info.matrices = records();
-  info.compression = settings_text(*this, options, relative_error);
   return info;
 }
 

@@ -35,8 +35,8 @@ struct Plan {
   bool version2() const noexcept { return profile.version.starts_with("2."); }
   // The matrices in checkpoint order; record i of the matrices is not spec i of the source.
   std::vector<format::MatrixRecord> records() const;
-  // What the file says of itself; relative_error as far as it is known.
-  format::UpgInfo info(const CompressOptions& options, double relative_error) const;
+  // What the file says of itself, but for `compression`.
+  format::UpgInfo info() const;
 };
 
 // Brings the summary, the sizes and the needs up to date with the storage.
