@@ -36,6 +36,8 @@ class CalibrationTrack {
   const float* mlp_input(int window);  // of gate_up; once a window: adds attention_out's output
   const float* gated(int window);      // of down
   void finish(int window);             // adds down's output: the stream stands after the layer
+  // The residual stream [tokens, hidden] as the last of these calls for the window left it.
+  const float* stream(int window) { return stream_.window(window); }
   // Of the head: [tokens, hidden] after the final norm.
   const float* final_input(int window, const float* final_norm);
 

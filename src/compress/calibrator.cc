@@ -29,13 +29,14 @@ std::string_view stage_of(const TensorSpec& spec) {
 struct Stage {
   std::string_view activation;
   const float* (CalibrationTrack::*input)(int window);
+  bool adds;  // its outputs go onto the residual stream
 };
 
 constexpr Stage kStages[] = {
-    {"self_attn.input", &CalibrationTrack::attention_input},
-    {"self_attn.o_proj.input", &CalibrationTrack::attended},
-    {"mlp.input", &CalibrationTrack::mlp_input},
-    {"mlp.down_proj.input", &CalibrationTrack::gated},
+    {"self_attn.input", &CalibrationTrack::attention_input, false},
+    {"self_attn.o_proj.input", &CalibrationTrack::attended, true},
+    {"mlp.input", &CalibrationTrack::mlp_input, false},
+    {"mlp.down_proj.input", &CalibrationTrack::gated, true},
 };
 
 constexpr int kStageCount = static_cast<int>(std::size(kStages));
@@ -111,15 +112,19 @@ void Calibrator::run_stage(int stage) {
   forward_seconds_ += now() - begin;
 }
 
-void Calibrator::measure(int64_t cols, std::string_view what,
+void Calibrator::measure(int64_t cols, bool adds, std::string_view what,
                          const std::function<const float*(CalibrationTrack&, int)>& input) {
-  sums_.emplace(cols, true);
+  sums_.emplace(cols, true, adds ? source_->config().hidden : 0);
   for (int window = 0; window < text_.windows; ++window) {
     const double begin = now();
     const float* compressed = input(compressed_, window);
     const float* original = input(original_, window);
     const double ready = now();
     sums_->add(compressed, original, text_.tokens, team_);
+    if (adds) {
+      sums_->add_residual(compressed_.stream(window), original_.stream(window), compressed,
+                          text_.tokens, team_);
+    }
     forward_seconds_ += ready - begin;
     moments_seconds_ += now() - ready;
     if (options_.stage) options_.stage(what);
@@ -133,14 +138,14 @@ const CodingProblem& Calibrator::problem_for(const TensorSpec& spec, const uint8
     problem_.reset();
     if (is_head) {
       advance(source_->config().layers, 0);
-      measure(spec.cols, activation, [&](CalibrationTrack& track, int window) {
+      measure(spec.cols, false, activation, [&](CalibrationTrack& track, int window) {
         return track.final_input(window, final_norm_.floats());
       });
     } else {
       const int stage = find_stage(spec);
       advance(model::layer_of(spec), stage);
       next_stage_ = stage + 1;
-      measure(spec.cols, activation, [&](CalibrationTrack& track, int window) {
+      measure(spec.cols, kStages[stage].adds, activation, [&](CalibrationTrack& track, int window) {
         return (track.*kStages[stage].input)(window);
       });
     }

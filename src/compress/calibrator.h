@@ -55,7 +55,7 @@ class Calibrator {
   void enter_layer(int layer);
   void leave_layer();
   void run_stage(int stage);
-  void measure(int64_t cols, std::string_view what,
+  void measure(int64_t cols, bool adds, std::string_view what,
                const std::function<const float*(CalibrationTrack&, int)>& input);
 
   std::shared_ptr<const model::ModelSource> source_;

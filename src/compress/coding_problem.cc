@@ -33,6 +33,16 @@ std::vector<float> reordered(const std::vector<float>& matrix, const std::vector
   return out;
 }
 
+// Columns of `matrix` [rows, n] in a new order, in place.
+void reorder_columns(std::vector<float>& matrix, const std::vector<int32_t>& order) {
+  const size_t n = order.size();
+  std::vector<float> row(n);
+  for (size_t first = 0; first < matrix.size(); first += n) {
+    for (size_t j = 0; j < n; ++j) row[j] = matrix[first + static_cast<size_t>(order[j])];
+    std::copy(row.begin(), row.end(), matrix.begin() + static_cast<std::ptrdiff_t>(first));
+  }
+}
+
 constexpr size_t at(int row, int col) {
   return static_cast<size_t>(row) * 16 + static_cast<size_t>(col);
 }
@@ -112,7 +122,7 @@ CodingProblem::CodingProblem(Moments moments, double damping, std::string_view t
     : cols_(moments.cols) {
   UPG_CHECK(cols_ % kBlockColumns == 0);
   UPG_CHECK(moments.gram.size() == static_cast<size_t>(cols_ * cols_));
-  for (const std::vector<float>* matrix : {&moments.gram, &moments.drift}) {
+  for (const std::vector<float>* matrix : {&moments.gram, &moments.drift, &moments.residual}) {
     for (const float value : *matrix) {
       if (std::isfinite(value)) continue;
       throw Error(
@@ -126,6 +136,8 @@ CodingProblem::CodingProblem(Moments moments, double damping, std::string_view t
   gram_ = reordered(moments.gram, order_);
   moments.gram = {};
   if (!moments.drift.empty()) drift_ = reordered(moments.drift, order_);
+  residual_ = std::move(moments.residual);
+  reorder_columns(residual_, order_);
   build_factor(damping, tensor);
   build_chains();
 }
@@ -199,9 +211,12 @@ void CodingProblem::build_chains() {
   }
 }
 
-void CodingProblem::undo_drift(float share, int64_t count, float* targets, float* scratch) const {
+void CodingProblem::undo_drift(float share, int64_t first, int64_t count, float* targets,
+                               float* scratch) const {
   if (drift_.empty() || share == 0) return;
-  multiply(count, cols_, cols_, targets, cols_, drift_.data(), cols_, 0, scratch, cols_);
+  if (!residual_.empty()) std::copy_n(residual_.begin() + first * cols_, count * cols_, scratch);
+  multiply(count, cols_, cols_, targets, cols_, drift_.data(), cols_, residual_.empty() ? 0 : 1,
+           scratch, cols_);
   solve_unit_upper(count, cols_, factor_.data(), scratch, Transposed::kYes);
   for (int64_t r = 0; r < count; ++r) {
     for (int64_t c = 0; c < cols_; ++c) scratch[r * cols_ + c] /= pivots_[static_cast<size_t>(c)];

@@ -16,11 +16,14 @@
 namespace upg::compression {
 
 // Sums over the calibration tokens of a matrix's inputs x (of the model as compressed so far, in
-// the basis the codes are in) and x' (of the original model).
+// the basis the codes are in) and x' (of the original model), and of the residual streams r and r'
+// to which the matrix adds its outputs, before it does.
 struct Moments {
   int64_t cols = 0;          // padded_cols
   std::vector<float> gram;   // [cols, cols], x x^T
   std::vector<float> drift;  // [cols, cols], (x' - x) x^T; empty where none was measured
+  // [rows, cols], (r' - r) x^T; empty where the outputs go elsewhere.
+  std::vector<float> residual;
 };
 
 // One chain's part of the problem.
@@ -46,9 +49,11 @@ class CodingProblem {
   const std::vector<ChainProblem>& chains() const noexcept { return chains_; }  // [cols / 16]
   double damping() const noexcept { return damping_; }                          // as used
 
-  // Moves targets [count, cols] `share` of the way from the weights w to the weights that reproduce
-  // the original model's outputs from the compressed model's inputs. scratch: [count, cols].
-  void undo_drift(float share, int64_t count, float* targets, float* scratch) const;
+  // Moves targets, rows [first, first + count) of the weights w, `share` of the way to the weights
+  // that reproduce the original model's outputs, and where they add to the residual stream what it
+  // holds behind them, from the compressed model's inputs: w + (w drift + residual) gram^-1, by
+  // least squares. scratch: [count, cols].
+  void undo_drift(float share, int64_t first, int64_t count, float* targets, float* scratch) const;
 
  private:
   void choose_order(const Moments& moments);
@@ -59,6 +64,7 @@ class CodingProblem {
   std::vector<int32_t> order_;
   std::vector<float> gram_;
   std::vector<float> drift_;
+  std::vector<float> residual_;
   std::vector<float> factor_;
   std::vector<float> pivots_;  // [cols]
   std::vector<ChainProblem> chains_;

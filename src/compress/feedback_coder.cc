@@ -83,7 +83,8 @@ CodingLoss FeedbackCoder::code(int64_t first_row, int64_t count, const float* ro
     chunk.scale[static_cast<size_t>(r)] =
         static_cast<float>(kMaxLevel * rms / static_cast<double>(fit_.levels_per_rms));
   }
-  problem_.undo_drift(options_.drift_share, count, chunk.target.data(), chunk.work.data());
+  problem_.undo_drift(options_.drift_share, first_row, count, chunk.target.data(),
+                      chunk.work.data());
   first_pass(chunk);
   descend(chunk);
   std::vector<uint8_t> stored(static_cast<size_t>(cols));

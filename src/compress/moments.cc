@@ -21,13 +21,26 @@ void transpose(std::vector<float>& matrix, int64_t n) {
   }
 }
 
+void subtract(const float* a, const float* b, int64_t count, std::vector<float>& out) {
+  out.resize(static_cast<size_t>(count));
+  for (size_t i = 0; i < out.size(); ++i) out[i] = a[i] - b[i];
+}
+
+// matrix [rows, cols] with each row padded by zeros; `extra` rows of zeros behind.
+std::vector<float> padded_rows(const std::vector<float>& matrix, int64_t cols, int64_t extra = 0) {
+  const int64_t padded = codec::padded_cols(cols);
+  const int64_t rows = static_cast<int64_t>(matrix.size()) / cols;
+  std::vector<float> out(static_cast<size_t>((rows + extra) * padded));
+  for (int64_t r = 0; r < rows; ++r) {
+    std::copy_n(matrix.begin() + r * cols, cols, out.begin() + r * padded);
+  }
+  return out;
+}
+
 // matrix [cols, cols] padded to [padded, padded] and turned on both sides.
 std::vector<float> turned(const std::vector<float>& matrix, int64_t cols, const uint8_t* signs) {
   const int64_t padded = codec::padded_cols(cols);
-  std::vector<float> out(static_cast<size_t>(padded * padded));
-  for (int64_t r = 0; r < cols; ++r) {
-    std::copy_n(matrix.begin() + r * cols, cols, out.begin() + r * padded);
-  }
+  std::vector<float> out = padded_rows(matrix, cols, padded - cols);
   if (signs == nullptr) return out;
   for (int side = 0; side < 2; ++side) {
     codec::rotate(out.data(), padded, padded, signs);
@@ -38,18 +51,18 @@ std::vector<float> turned(const std::vector<float>& matrix, int64_t cols, const 
 
 }  // namespace
 
-MomentSums::MomentSums(int64_t cols, bool with_drift)
-    : cols_(cols), gram_(static_cast<size_t>(cols * cols)) {
+MomentSums::MomentSums(int64_t cols, bool with_drift, int64_t residual_rows)
+    : cols_(cols),
+      residual_rows_(residual_rows),
+      gram_(static_cast<size_t>(cols * cols)),
+      residual_(static_cast<size_t>(residual_rows * cols)) {
   if (with_drift) drift_.resize(gram_.size());
 }
 
 void MomentSums::add(const float* compressed, const float* original, int64_t tokens,
                      base::ThreadTeam& team) {
   const int64_t n = cols_;
-  if (!drift_.empty()) {
-    difference_.resize(static_cast<size_t>(tokens * n));
-    for (size_t i = 0; i < difference_.size(); ++i) difference_[i] = original[i] - compressed[i];
-  }
+  if (!drift_.empty()) subtract(original, compressed, tokens * n, difference_);
   team.for_each(base::ceil_div(n, kTile), [&](int64_t tile, int) {
     const int64_t first = tile * kTile;
     const int64_t rows = std::min(kTile, n - first);
@@ -59,6 +72,17 @@ void MomentSums::add(const float* compressed, const float* original, int64_t tok
     if (drift_.empty()) return;
     multiply(rows, n, tokens, difference_.data() + first, n, compressed, n, 1,
              drift_.data() + first * n, n, Transposed::kYes);
+  });
+}
+
+void MomentSums::add_residual(const float* compressed_stream, const float* original_stream,
+                              const float* compressed, int64_t tokens, base::ThreadTeam& team) {
+  subtract(original_stream, compressed_stream, tokens * residual_rows_, difference_);
+  team.for_each(base::ceil_div(residual_rows_, kTile), [&](int64_t tile, int) {
+    const int64_t first = tile * kTile;
+    multiply(std::min(kTile, residual_rows_ - first), cols_, tokens, difference_.data() + first,
+             residual_rows_, compressed, cols_, 1, residual_.data() + first * cols_, cols_,
+             Transposed::kYes);
   });
 }
 
@@ -73,6 +97,10 @@ Moments MomentSums::in_basis(const uint8_t* signs) const {
   moments.cols = codec::padded_cols(cols_);
   moments.gram = turned(gram, cols_, signs);
   if (!drift_.empty()) moments.drift = turned(drift_, cols_, signs);
+  moments.residual = padded_rows(residual_, cols_);
+  if (signs != nullptr) {
+    codec::rotate(moments.residual.data(), residual_rows_, moments.cols, signs);
+  }
   return moments;
 }
 

@@ -13,18 +13,24 @@ namespace upg::compression {
 // below the damping (1e-2 of the mean diagonal) that every factor gets.
 class MomentSums {
  public:
-  explicit MomentSums(int64_t cols, bool with_drift);
+  // residual_rows: rows of the residual streams that add_residual() will be given; 0: none.
+  MomentSums(int64_t cols, bool with_drift, int64_t residual_rows);
 
-  // compressed, original: [tokens, cols], the same tokens through both models.
+  // compressed, original: inputs [tokens, cols] of the same tokens in both models.
   void add(const float* compressed, const float* original, int64_t tokens, base::ThreadTeam& team);
+  // The residual streams [tokens, residual_rows] of these tokens; inputs as in add().
+  void add_residual(const float* compressed_stream, const float* original_stream,
+                    const float* compressed, int64_t tokens, base::ThreadTeam& team);
 
   // In the basis of the codes: padded to whole blocks, turned by `signs` where not null.
   Moments in_basis(const uint8_t* signs) const;
 
  private:
   int64_t cols_;
-  std::vector<float> gram_;   // [cols, cols], upper blocks
-  std::vector<float> drift_;  // [cols, cols]
+  int64_t residual_rows_;
+  std::vector<float> gram_;      // [cols, cols], upper blocks
+  std::vector<float> drift_;     // [cols, cols]
+  std::vector<float> residual_;  // [residual_rows, cols]
   std::vector<float> difference_;
 };
 
