@@ -66,6 +66,7 @@ struct PlannedTensor {
   int64_t cols = 0;
   uint64_t bytes = 0;
   bool rotated = false;
+  bool chosen = false;  // its codec was chosen to meet a target
   // What coding it as planned adds to the divergence from the original's predictions, in nats a
   // token: measured before feedback; 0 where it was not.
   double kl = 0;

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/machine.h"
@@ -34,6 +35,7 @@ constexpr const char* kFooter = R"(Profiles:
 Examples:
   upg compress phi-4 -o phi-4.upg
   upg compress phi-4 --dry-run
+  upg compress phi-4 -o phi-4.upg --ratio 9 --plan phi-4.plan.json
   upg compress phi-4 -o phi-4.upg --tensor 'lm_head=raw' --tensor '*.down_proj=path4'
   upg compress pruned-model -o pruned.upg --profile sparse --sparsity 0.5)";
 
@@ -56,6 +58,7 @@ ordered_json plan_json(const CompressPlan& plan) {
   json["bits_per_weight"] = plan.bits_per_weight;
   json["layer_bits"] = plan.layer_bits;
   json["layer_bits_at_5120"] = plan.layer_bits_at_5120;
+  json["expected_kl"] = plan.expected_kl;
   json["peak_ram_bytes"] = plan.peak_ram_bytes;
   json["disk_bytes"] = plan.disk_bytes;
   return json;
@@ -69,7 +72,8 @@ ordered_json tensors_json(const CompressPlan& plan) {
                     {"rows", tensor.rows},
                     {"cols", tensor.cols},
                     {"bytes", tensor.bytes},
-                    {"rotated", tensor.rotated}});
+                    {"rotated", tensor.rotated},
+                    {"kl", tensor.kl}});
   }
   return list;
 }
@@ -97,6 +101,25 @@ std::string size_line(uint64_t bytes, double ratio, double bits, const CompressP
       plan.layer_bits_at_5120);
 }
 
+// How many matrices got which codec and what that is expected to cost; empty where nothing was
+// chosen.
+std::string choice_line(const CompressPlan& plan) {
+  std::map<std::string, int> counts;
+  for (const PlannedTensor& tensor : plan.tensors) {
+    if (tensor.chosen) counts[tensor.codec] += 1;
+  }
+  std::string codecs;
+  for (const auto& [codec, count] : counts) {
+    codecs += fmt::format("{}{} {}", codecs.empty() ? "" : ", ", count, codec);
+  }
+  if (codecs.empty()) return {};
+  const std::string loss =
+      plan.expected_kl > 0
+          ? fmt::format("; expected KL of these {:.4f} without feedback", plan.expected_kl)
+          : "";
+  return fmt::format("codecs chosen: {}{}\n", codecs, loss);
+}
+
 // Why a model whose layers take 3 bits ends up below ten to one; empty when it does not.
 std::string why_below_ten(uint64_t file_bytes, double ratio, const CompressPlan& plan) {
   if (ratio >= 10 || plan.layer_bits_at_5120 > 3.2) return {};
@@ -115,7 +138,12 @@ std::string why_below_ten(uint64_t file_bytes, double ratio, const CompressPlan&
 }
 
 void dry_run(const CompressFlags& flags, const Common& common) {
-  const CompressPlan plan = plan_compression(flags.checkpoint, flags.options);
+  CompressPlan plan;
+  {
+    ProgressLine line("plan");
+    plan = plan_compression(flags.checkpoint, flags.options,
+                            [&line](const Progress& progress) { return line(progress); });
+  }
   if (common.json) {
     ordered_json json = plan_json(plan);
     json["seconds_estimate"] = plan.seconds_estimate;
@@ -124,6 +152,7 @@ void dry_run(const CompressFlags& flags, const Common& common) {
     return;
   }
   print_text(plan_table(plan));
+  print_text(choice_line(plan));
   print_text(size_line(plan.output_bytes, plan.ratio_f32, plan.bits_per_weight, plan));
   print_text(why_below_ten(plan.output_bytes, plan.ratio_f32, plan));
   print_text(fmt::format(
@@ -173,6 +202,7 @@ void print_result(const CompressFlags& flags, const CompressResult& result, bool
     print_text(json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n");
     return;
   }
+  print_text(choice_line(result.plan));
   print_text(fmt::format(
       "{}: {}", base::printable(flags.output),
       size_line(result.file_bytes, result.ratio_f32, result.bits_per_weight, result.plan)));
@@ -234,8 +264,16 @@ void add_compress(CLI::App& app, Common& common) {
                    "Windows of at most 1,024 tokens taken from that text, evenly spread")
       ->check(CLI::Range(kLeastWindows, 1 << 20))
       ->capture_default_str();
+  verb->add_option("--ratio", flags->options.ratio,
+                   "The whole file at most 1/R of float32: bits where they save most, for instance "
+                   "10");
+  verb->add_option("--bits", flags->options.bits,
+                   "The same as bits a weight of the whole file, for instance 3.2");
+  verb->add_option("--plan", flags->options.plan_file,
+                   "A choice of codecs (JSON): used if the file exists, else written");
   verb->add_flag("--dry-run", flags->dry_run,
-                 "Only say what it would take: size, memory, disk, time; reads no weights");
+                 "Only say what it would take: size, memory, disk, time; reads no weights, but for "
+                 "--ratio, --bits and a new --plan");
   verb->add_flag("--force", flags->options.force,
                  "Replace the output if it exists; start over where a journal lies");
   verb->add_flag("--resume", flags->options.resume,

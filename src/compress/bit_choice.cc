@@ -122,9 +122,8 @@ class Choice {
   void measure(const std::filesystem::path& folder, const ProgressCallback& progress) {
     base::ThreadTeam team(plan_.threads);
     Trial trial(plan_, team);
-    const std::vector<double> kl = options_.calibrate == kNoCalibration
-                                       ? shares_of_weights()
-                                       : measured(trial, folder, progress);
+    const std::vector<double> kl =
+        is_measured() ? measured(trial, folder, progress) : shares_of_weights();
     for (size_t k = 0; k < open_.size(); ++k) {
       const size_t index = open_[k];
       std::vector<double> errors;
@@ -144,15 +143,18 @@ class Choice {
   void spend() { for_the_file(options_) ? spend_on_file() : spend_on_layers(); }
 
   void apply(std::span<const size_t> chosen) {
+    plan_.chosen = open_;
     plan_.kl.assign(plan_.storage.size(), 0);
     for (size_t k = 0; k < open_.size(); ++k) {
       plan_.storage[open_[k]] = storage_as(open_[k], candidates()[chosen[k]]);
-      plan_.kl[open_[k]] = items_[k][chosen[k]].loss;
+      if (is_measured()) plan_.kl[open_[k]] = items_[k][chosen[k]].loss;
     }
     summarise(plan_, options_);
   }
 
  private:
+  bool is_measured() const { return options_.calibrate != kNoCalibration; }
+
   std::span<const std::string_view> candidates() const {
     if (for_the_file(options_)) return kFileCodecs;
     return kLayerCodecs;
@@ -272,6 +274,7 @@ void apply_plan_file(Plan& plan, const CompressOptions& options) {
     const TensorSpec& spec = plan.source.specs[i];
     if (!plan.storage[i].is_matrix() || is_overridden(spec, options)) continue;
     set_codec(plan.storage[i], planned[i].codec, spec, plan.source.entries[i]->view.dtype);
+    plan.chosen.push_back(i);
     plan.kl[i] = planned[i].kl;
   }
   summarise(plan, options);

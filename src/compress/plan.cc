@@ -208,6 +208,7 @@ void summarise(Plan& plan, const CompressOptions& options) {
   summary.ratio_f32 =
       4.0 * static_cast<double>(summary.parameters) / static_cast<double>(summary.output_bytes);
   summary.bits_per_weight = 32.0 / summary.ratio_f32;
+  for (const size_t i : plan.chosen) summary.tensors[i].chosen = true;
   estimate_needs(plan);
   plan.summary.peak_ram_bytes += calibration_memory(plan.source.config, options, plan.threads);
   sum_bits(plan);

@@ -26,6 +26,7 @@ struct Plan {
   SourceModel source;
   Profile profile;
   std::vector<Storage> storage;  // one a spec
+  std::vector<size_t> chosen;    // specs whose codec choose_codecs() decided on
   std::vector<double> kl;        // one a spec: what choose_codecs() expects of it; may be empty
   CompressPlan summary;          // but for seconds_estimate
   uint64_t data_bytes = 0;       // of all tensors of the file
