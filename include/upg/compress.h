@@ -28,8 +28,8 @@ struct Progress {
   double seconds_left = 0;
 };
 
-// Called from the working thread a few times a second and before each tensor. Returning false stops the work with
-// Error(kCancelled), leaving no file.
+// Called from the working thread a few times a second and before each tensor. Returning false stops
+// the work with Error(kCancelled), leaving no file.
 using ProgressCallback = std::function<bool(const Progress&)>;
 
 inline constexpr const char* kNoCalibration = "none";
@@ -133,6 +133,9 @@ struct TensorReport {
   int64_t cols = 0;
   double bits_per_weight = 0;
   uint64_t bytes = 0;
+  // As its compression measured them; 0: not said.
+  double relative_error = 0;
+  double loss = 0;  // share of its outputs' power, over the calibration text
 };
 
 struct InspectReport {
@@ -145,7 +148,7 @@ struct InspectReport {
   double bits_per_weight = 0;
   double layer_bits_at_5120 = 0;
   double ratio_f32 = 0;
-  std::string compression;  // JSON: the settings
+  std::string compression;  // JSON: how it was made (docs/format.md)
   std::string quality;      // JSON: measured quality, or empty
   std::vector<TensorReport> tensors;
 };

@@ -18,7 +18,7 @@ constexpr const char* kFooter = R"(Examples:
 
 // A JSON text of the file as a value, or null where it is none.
 ordered_json embedded(const std::string& text) {
-  if (text.empty() || text.size() > (size_t{1} << 20)) return nullptr;
+  if (text.empty() || text.size() > (size_t{16} << 20)) return nullptr;
   int depth = 0;  // the parser recurses: nothing deep is given to it
   int deepest = 0;
   for (const char c : text) {
@@ -50,9 +50,30 @@ ordered_json to_json(const InspectReport& report) {
                                {"rows", tensor.rows},
                                {"cols", tensor.cols},
                                {"bits_per_weight", tensor.bits_per_weight},
-                               {"bytes", tensor.bytes}});
+                               {"bytes", tensor.bytes},
+                               {"relative_error", tensor.relative_error},
+                               {"loss", tensor.loss}});
   }
   return json;
+}
+
+std::string scalar_text(const ordered_json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+// One line a JSON object: "name value, name value"; objects within it follow on their own. What is
+// said of single matrices is in the table.
+void print_members(const std::string& name, const ordered_json& object) {
+  std::string line;
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_object()) continue;
+    line += fmt::format("{}{} {}", line.empty() ? "" : ", ", base::printable(key),
+                        base::printable(scalar_text(value)));
+  }
+  if (!line.empty()) print_text(fmt::format("{:<14} {}\n", name, line));
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_object() && key != "matrices") print_members(base::printable(key), value);
+  }
 }
 
 void print(const InspectReport& report) {
@@ -69,11 +90,12 @@ void print(const InspectReport& report) {
   line("bits a weight", fmt::format("{:.3f}; layers at 5,120 columns {:.3f}",
                                     report.bits_per_weight, report.layer_bits_at_5120));
   line("ratio", fmt::format("{:.2f}:1 against float32", report.ratio_f32));
-  line("compression", report.compression);
-  line("quality", report.quality);
+  print_members("compression", embedded(report.compression));
+  print_members("quality", embedded(report.quality));
   std::vector<TensorLine> lines;
   for (const TensorReport& tensor : report.tensors) {
-    lines.push_back({tensor.name, tensor.codec, tensor.rows, tensor.cols, tensor.bytes, false});
+    lines.push_back({tensor.name, tensor.codec, tensor.rows, tensor.cols, tensor.bytes, false,
+                     tensor.relative_error, tensor.loss});
   }
   print_text("\n" + tensor_table(lines));
 }

@@ -17,6 +17,8 @@ struct Group {
   std::string name;
   int count = 0;
   uint64_t bytes = 0;
+  double error = 0;  // sums
+  double loss = 0;
 };
 
 // "model.layers.*.mlp" of "model.layers.17.mlp".
@@ -45,9 +47,11 @@ std::vector<Group> group(const std::vector<TensorLine>& tensors) {
     std::string name = without_layer(tensor.name);
     const Key key{name, tensor.codec, tensor.rows, tensor.cols, tensor.rotated};
     const auto [found, fresh] = index.try_emplace(key, groups.size());
-    if (fresh) groups.push_back({tensor, std::move(name), 0, 0});
+    if (fresh) groups.push_back({tensor, std::move(name), 0, 0, 0, 0});
     groups[found->second].count += 1;
     groups[found->second].bytes += tensor.bytes;
+    groups[found->second].error += tensor.relative_error;
+    groups[found->second].loss += tensor.loss;
   }
   return groups;
 }
@@ -57,10 +61,14 @@ std::string line_of(const Group& group, size_t width) {
   const double weights =
       static_cast<double>(tensor.rows) * static_cast<double>(tensor.cols) * group.count;
   const double bits = weights > 0 ? 8.0 * static_cast<double>(group.bytes) / weights : 0;
-  return fmt::format("{:<{}} {:>5} {:>16} {:<14} {:>7.3f} {:>10}\n", group.name, width, group.count,
-                     fmt::format("{} x {}", tensor.rows, tensor.cols),
-                     fmt::format("{}{}", tensor.codec, tensor.rotated ? " rotated" : ""), bits,
-                     base::format_bytes(group.bytes));
+  std::string line =
+      fmt::format("{:<{}} {:>5} {:>16} {:<14} {:>7.3f} {:>10}", group.name, width, group.count,
+                  fmt::format("{} x {}", tensor.rows, tensor.cols),
+                  fmt::format("{}{}", tensor.codec, tensor.rotated ? " rotated" : ""), bits,
+                  base::format_bytes(group.bytes));
+  if (group.error > 0) line += fmt::format(" {:>8.5f}", group.error / group.count);
+  if (group.loss > 0) line += fmt::format(" {:>8.5f}", group.loss / group.count);
+  return line + "\n";
 }
 
 }  // namespace
@@ -69,8 +77,14 @@ std::string tensor_table(const std::vector<TensorLine>& tensors) {
   const std::vector<Group> groups = group(tensors);
   size_t width = 6;
   for (const Group& one : groups) width = std::max(width, one.name.size());
-  std::string table = fmt::format("{:<{}} {:>5} {:>16} {:<14} {:>7} {:>10}\n", "tensor", width,
+  std::string table = fmt::format("{:<{}} {:>5} {:>16} {:<14} {:>7} {:>10}", "tensor", width,
                                   "count", "rows x columns", "codec", "bits", "size");
+  const auto any = [&groups](double Group::*sum) {
+    return std::any_of(groups.begin(), groups.end(), [sum](const Group& g) { return g.*sum > 0; });
+  };
+  if (any(&Group::error)) table += fmt::format(" {:>8}", "error");
+  if (any(&Group::loss)) table += fmt::format(" {:>8}", "loss");
+  table += "\n";
   for (const Group& one : groups) table += line_of(one, width);
   return table;
 }

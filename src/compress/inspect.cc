@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 
 #include "base/tensor_view.h"
+#include "base/text.h"
 #include "compress/plan.h"
+#include "compress/provenance.h"
 #include "compress/stored_model.h"
 #include "format/checkpoint.h"
 #include "upg/compress.h"
@@ -18,7 +20,9 @@ TensorReport report_of(std::string name, std::string codec, int64_t rows, int64_
           .rows = rows,
           .cols = cols,
           .bits_per_weight = weights > 0 ? 8.0 * static_cast<double>(bytes) / weights : 0,
-          .bytes = bytes};
+          .bytes = bytes,
+          .relative_error = 0,
+          .loss = 0};
 }
 
 void add_totals(InspectReport& report) {
@@ -66,10 +70,15 @@ InspectReport inspect_file(const std::filesystem::path& path) {
   report.file_bytes = stored.file().container().file_bytes();
   report.compression = info.compression;
   report.quality = info.quality;
+  const auto measures = read_measures(info.compression, base::printable(path.native()));
   BitSum layers;
   for (const StoredTensor& tensor : stored.tensors()) {
     const std::string codec = tensor.codec != nullptr ? std::string(tensor.codec->name) : "f32";
     report.tensors.push_back(report_of(tensor.name, codec, tensor.rows, tensor.cols, tensor.bytes));
+    if (const auto found = measures.find(tensor.name); found != measures.end()) {
+      report.tensors.back().relative_error = found->second.relative_error;
+      report.tensors.back().loss = found->second.loss.value_or(0);
+    }
     if (tensor.layer) {
       layers.add(bits_at_5120(stored.storage_of(tensor), tensor.rows, tensor.cols, tensor.bytes),
                  static_cast<double>(tensor.elements()));

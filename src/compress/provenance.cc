@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "upg/version.h"
 
 namespace upg::compression {
@@ -122,6 +123,29 @@ std::string compression_text(const Plan& plan, const CompressOptions& options,
   if (provenance.calibration) json["calibration"] = calibration_json(*provenance.calibration);
   json["matrices"] = matrices_json(provenance.matrices);
   return dump(json);
+}
+
+std::map<std::string, Provenance::Measure, std::less<>> read_measures(std::string_view compression,
+                                                                      std::string_view file) {
+  std::map<std::string, Provenance::Measure, std::less<>> measures;
+  if (compression.empty()) return measures;
+  const base::JsonDocument document(compression, fmt::format("{}: compression", file));
+  const base::Json* matrices = document.root().find("matrices");
+  if (matrices == nullptr || !matrices->is_object()) return measures;
+  const auto number = [](const base::Json& object, std::string_view key) -> std::optional<double> {
+    const base::Json* found = object.find(key);
+    if (found == nullptr || !found->is_number()) return std::nullopt;
+    return found->as_number(key);
+  };
+  for (const base::Json::Member& member : matrices->as_object("matrices")) {
+    measures.emplace(
+        member.key,
+        Provenance::Measure{.name = std::string(member.key),
+                            .relative_error = number(member.value, "relative_error").value_or(0),
+                            .loss = number(member.value, "loss"),
+                            .kl = number(member.value, "kl")});
+  }
+  return measures;
 }
 
 JobFields job_fields(const Plan& plan, const CompressOptions& options,

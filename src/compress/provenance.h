@@ -2,8 +2,11 @@
 // must have in common with an interrupted one to go on with it.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "compress/journal.h"
@@ -47,6 +50,11 @@ Provenance widest_provenance(const Plan& plan, const CompressOptions& options);
 // The metadata's JSON text.
 std::string compression_text(const Plan& plan, const CompressOptions& options,
                              const Provenance& provenance);
+
+// The measures of a file's `compression` text, by matrix. What other writers say there or leave out
+// is passed over. Throws Error(kInvalidData) naming `file` when it is no JSON.
+std::map<std::string, Provenance::Measure, std::less<>> read_measures(std::string_view compression,
+                                                                      std::string_view file);
 
 // Reads the whole checkpoint. `tick` as SourceHash has it.
 JobFields job_fields(const Plan& plan, const CompressOptions& options,
