@@ -29,14 +29,15 @@ std::string_view stage_of(const TensorSpec& spec) {
 struct Stage {
   std::string_view activation;
   const float* (CalibrationTrack::*input)(int window);
-  bool adds;  // its outputs go onto the residual stream
+  bool adds;   // its outputs go onto the residual stream
+  bool moves;  // whether the stages after it need it to have been run
 };
 
 constexpr Stage kStages[] = {
-    {"self_attn.input", &CalibrationTrack::attention_input, false},
-    {"self_attn.o_proj.input", &CalibrationTrack::attended, true},
-    {"mlp.input", &CalibrationTrack::mlp_input, false},
-    {"mlp.down_proj.input", &CalibrationTrack::gated, true},
+    {"self_attn.input", &CalibrationTrack::attention_input, false, false},
+    {"self_attn.o_proj.input", &CalibrationTrack::attended, true, true},
+    {"mlp.input", &CalibrationTrack::mlp_input, false, true},
+    {"mlp.down_proj.input", &CalibrationTrack::gated, true, false},
 };
 
 constexpr int kStageCount = static_cast<int>(std::size(kStages));
@@ -104,10 +105,12 @@ void Calibrator::leave_layer() {
 
 // A stage whose matrices are not calibrated: the tracks go through it all the same.
 void Calibrator::run_stage(int stage) {
+  if (!kStages[stage].moves) return;
   const double begin = now();
   for (int window = 0; window < text_.windows; ++window) {
     (original_.*kStages[stage].input)(window);
     (compressed_.*kStages[stage].input)(window);
+    if (options_.stage) options_.stage(kStages[stage].activation);
   }
   forward_seconds_ += now() - begin;
 }
