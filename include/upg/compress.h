@@ -41,8 +41,9 @@ struct CompressOptions {
   // Pattern with * and ?, codec: applied in order, the last match wins. A pattern also matches a
   // name without its ".weight".
   std::vector<std::pair<std::string, std::string>> tensor_codecs;
-  // The text that paths are calibrated on: a file, kBundledCalibration, or kNoCalibration.
-  std::string calibrate = kNoCalibration;
+  // The text that paths and sparse matrices are calibrated on: a file, kBundledCalibration, or
+  // kNoCalibration.
+  std::string calibrate = kBundledCalibration;
   int calibration_windows = 128;  // of 1,024 tokens at most
   // A target for the whole file, embedding, head, scales and header included; 0: none. Profile 10x.
   double ratio = 0;  // float32 bytes over file bytes
@@ -125,6 +126,22 @@ CompressResult compress(const std::filesystem::path& checkpoint,
 void decompress(const std::filesystem::path& file, const std::filesystem::path& folder,
                 std::string_view dtype, int threads = 0, const ProgressCallback& progress = {},
                 int64_t cols = 0);
+
+// One way to compress a checkpoint, as measured before doing it.
+struct Recommendation {
+  std::string flags;  // of upg compress: "--ratio 8"
+  uint64_t file_bytes = 0;
+  double ratio_f32 = 0;
+  double bits_per_weight = 0;
+  double expected_kl = 0;        // nats a token, without feedback: calibrated files lose less
+  uint64_t bytes_per_token = 0;  // read for each token generated
+};
+
+// Smallest first. Reads every weight and runs the model on a little of options.calibrate, which
+// must not be kNoCalibration.
+std::vector<Recommendation> recommend(const std::filesystem::path& checkpoint,
+                                      const CompressOptions& options,
+                                      const ProgressCallback& progress = {});
 
 struct TensorReport {
   std::string name;

@@ -8,6 +8,7 @@
 #include "base/machine.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/recommend.h"
 #include "cli/tensor_table.h"
 #include "upg/error.h"
 
@@ -22,6 +23,7 @@ struct CompressFlags {
   CompressOptions options;
   std::vector<std::string> tensors;
   bool dry_run = false;
+  bool recommend = false;
 };
 
 constexpr int kLeastWindows = 4;
@@ -34,6 +36,7 @@ constexpr const char* kFooter = R"(Profiles:
 
 Examples:
   upg compress phi-4 -o phi-4.upg
+  upg compress phi-4 --recommend
   upg compress phi-4 --dry-run
   upg compress phi-4 -o phi-4.upg --ratio 9 --plan phi-4.plan.json
   upg compress phi-4 -o phi-4.upg --tensor 'lm_head=raw' --tensor '*.down_proj=path4'
@@ -219,12 +222,16 @@ void run(CompressFlags& flags, const Common& common) {
   for (const std::string& text : flags.tensors) {
     flags.options.tensor_codecs.push_back(parse_override(text));
   }
+  if (flags.recommend) {
+    print_recommendations(flags.checkpoint, flags.options, common);
+    return;
+  }
   if (flags.dry_run) {
     dry_run(flags, common);
     return;
   }
   if (flags.output.empty()) {
-    throw Error(ErrorCode::kUsage, "compress: -o FILE is missing (or --dry-run)");
+    throw Error(ErrorCode::kUsage, "compress: -o FILE is missing (or --dry-run, --recommend)");
   }
   flags.options.note = [](std::string_view line) { print_note(line); };
   CompressResult result;
@@ -271,6 +278,9 @@ void add_compress(CLI::App& app, Common& common) {
                    "The same as bits a weight of the whole file, for instance 3.2");
   verb->add_option("--plan", flags->options.plan_file,
                    "A choice of codecs (JSON): used if the file exists, else written");
+  verb->add_flag("--recommend", flags->recommend,
+                 "Only print what each way to compress it comes to here: size, expected loss, "
+                 "whether it fits memory, tokens a second; measures a little");
   verb->add_flag("--dry-run", flags->dry_run,
                  "Only say what it would take: size, memory, disk, time; reads no weights, but for "
                  "--ratio, --bits and a new --plan");

@@ -19,7 +19,7 @@ constexpr const char* kDown = "model.layers.1.mlp.down_proj.weight";
 std::string compress_error(const TinyCheckpoint& checkpoint, const std::string& profile = "10x") {
   const TempFolder folder;
   checkpoint.write(folder / "source");
-  CompressOptions options;
+  CompressOptions options = uncalibrated();
   options.profile = profile;
   std::string message;
   try {
@@ -79,7 +79,7 @@ TEST(BadCheckpoint, IgnoresRotaryTables) {
   TinyCheckpoint checkpoint;
   checkpoint.extra = {{"model.layers.0.self_attn.rotary_emb.inv_freq", 16}};
   checkpoint.write(folder / "source");
-  compress(folder / "source", folder / "out.upg", {});
+  compress(folder / "source", folder / "out.upg", uncalibrated());
   EXPECT_TRUE(verify(folder / "out.upg", folder / "source").ok);
 }
 
@@ -92,7 +92,7 @@ TEST(BadCheckpoint, AZeroMatrixIsFine) {
       return true;
     };
     checkpoint.write(folder / "source");
-    CompressOptions options;
+    CompressOptions options = uncalibrated();
     options.profile = profile;
     compress(folder / "source", folder / "out.upg", options);
     const VerifyReport report = verify(folder / "out.upg", folder / "source");
@@ -108,7 +108,7 @@ class VerifyTest : public testing::Test {
  protected:
   void SetUp() override {
     TinyCheckpoint().write(folder_ / "source");
-    compress(folder_ / "source", file(), {});
+    compress(folder_ / "source", file(), uncalibrated());
   }
   std::filesystem::path file() const { return folder_ / "out.upg"; }
   TempFolder folder_;

@@ -28,4 +28,8 @@ bool chooses_codecs(const Plan& plan, const CompressOptions& options);
 void choose_codecs(Plan& plan, const CompressOptions& options, const std::filesystem::path& folder,
                    const ProgressCallback& progress);
 
+// What choose_codecs() would come to in size, from the shapes alone; which matrices get which codec
+// is not known without measuring.
+void guess_codecs(Plan& plan, const CompressOptions& options);
+
 }  // namespace upg::compression

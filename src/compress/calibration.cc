@@ -66,7 +66,15 @@ Calibration::Calibration(const Plan& plan, const CompressOptions& options,
                       team, std::move(calibrator));
 }
 
-bool Calibration::codes(const TensorSpec& spec, const Storage& storage) const {
+bool calibrates(const Plan& plan, const CompressOptions& options) {
+  if (options.calibrate == kNoCalibration) return false;
+  for (size_t i = 0; i < plan.storage.size(); ++i) {
+    if (Calibration::codes(plan.source.specs[i], plan.storage[i])) return true;
+  }
+  return false;
+}
+
+bool Calibration::codes(const TensorSpec& spec, const Storage& storage) {
   return storage.is_matrix() && path_bits(*storage.codec) > 0 && spec.role != Role::kEmbedding;
 }
 
@@ -115,7 +123,6 @@ void Calibration::add_times(CompressTimes& times) const {
 
 uint64_t calibration_memory(const model::ModelConfig& config, const CompressOptions& options,
                             int threads) {
-  if (options.calibrate == kNoCalibration) return 0;
   const auto tokens = static_cast<uint64_t>(window_tokens(config));
   const auto widest = static_cast<uint64_t>(
       std::max({codec::padded_cols(config.hidden), codec::padded_cols(config.intermediate),

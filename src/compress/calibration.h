@@ -19,6 +19,9 @@
 
 namespace upg::compression {
 
+// Whether a matrix of the plan is coded against its inputs: otherwise no text is needed.
+bool calibrates(const Plan& plan, const CompressOptions& options);
+
 class Calibration {
  public:
   // folder: where activations go that do not fit memory. Throws Error for a bad text, a checkpoint
@@ -27,7 +30,7 @@ class Calibration {
               base::ThreadTeam& team);
 
   // Whether that matrix is coded against its inputs: paths, but for the embedding.
-  bool codes(const model::TensorSpec& spec, const Storage& storage) const;
+  static bool codes(const model::TensorSpec& spec, const Storage& storage);
   // tick also stands for the passes over the text, which have no elements of their own.
   EncodedMatrix encode(const model::TensorSpec& spec, const SourceMatrix& source,
                        const Storage& storage, const uint8_t* signs, const Tick& tick);

@@ -85,14 +85,13 @@ std::string journal_name(const std::filesystem::path& output) {
 }
 
 // Whether to go on with a journal. Finished work is given up only when the user says so.
-bool goes_on(const std::filesystem::path& output, const CompressOptions& options) {
+bool goes_on(const std::filesystem::path& output, const CompressOptions& options, bool calibrated) {
   const std::optional<int> finished = Journal::find(output);
   const std::string name = journal_name(output);
   if (!finished) {
     if (options.resume) note(options, fmt::format("{}: nothing to resume, starting afresh", name));
     return false;
   }
-  const bool calibrated = options.calibrate != kNoCalibration;
   if (options.resume && !calibrated) {
     throw Error(ErrorCode::kUsage,
                 fmt::format("{}: is of another job, so that --resume cannot go on: --calibrate: "
@@ -138,7 +137,7 @@ class Job {
         source_hash_(plan.source),
         meter_(progress, static_cast<int64_t>(plan.storage.size()), plan.summary.parameters) {
     writer_.reserve(plan.data_bytes);
-    if (options.calibrate != kNoCalibration) {
+    if (calibrates(plan, options)) {
       calibration_.emplace(plan, options, folder_of(output), team_);
     }
   }
@@ -379,7 +378,7 @@ CompressResult compress(const std::filesystem::path& checkpoint,
                         const ProgressCallback& progress) {
   compression::Plan plan = compression::make_plan(checkpoint, options);
   compression::check_output(checkpoint, output, options.force);
-  const bool resume = compression::goes_on(output, options);
+  const bool resume = compression::goes_on(output, options, compression::calibrates(plan, options));
   compression::choose(plan, output, options, resume, progress);
   base::remove_abandoned(output);
   base::remove_abandoned(std::filesystem::path(output) += ".parts");

@@ -34,7 +34,7 @@ constexpr ProfileCase kProfiles[] = {{"10x", 0.19, true, "3.0"},
 class ProfileTest : public testing::TestWithParam<ProfileCase> {
  protected:
   CompressOptions options() const {
-    CompressOptions options;
+    CompressOptions options = uncalibrated();
     options.profile = GetParam().name;
     return options;
   }
@@ -148,7 +148,7 @@ TEST(Compress, RawIsTheSourceByteForByte) {
   TinyCheckpoint checkpoint;
   checkpoint.vector_dtype = base::DType::kF16;
   checkpoint.write(folder / "source");
-  CompressOptions options;
+  CompressOptions options = uncalibrated();
   options.profile = "raw";
   compress(folder / "source", folder / "out.upg", options);
   decompress(folder / "out.upg", folder / "dense", "");
@@ -171,7 +171,7 @@ TEST(Compress, RawIsTheSourceByteForByte) {
 TEST(Compress, DecompressesToShardsThatCompressAgain) {
   const TempFolder folder;
   TinyCheckpoint().write(folder / "source");
-  CompressOptions options;
+  CompressOptions options = uncalibrated();
   options.profile = "raw";
   compress(folder / "source", folder / "one.upg", options);
   DecompressOptions small_shards;
@@ -196,8 +196,8 @@ TEST(Compress, ShardsGiveTheSameFileAsOneFile) {
   checkpoint.write(folder / "one");
   checkpoint.shards = 3;
   checkpoint.write(folder / "three");
-  compress(folder / "one", folder / "one.upg", {});
-  compress(folder / "three", folder / "three.upg", {});
+  compress(folder / "one", folder / "one.upg", uncalibrated());
+  compress(folder / "three", folder / "three.upg", uncalibrated());
   EXPECT_TRUE(read_bytes(folder / "one.upg") == read_bytes(folder / "three.upg"));
 }
 
@@ -208,7 +208,7 @@ TEST(Compress, TakesEveryElementType) {
     checkpoint.matrix_dtype = dtype;
     checkpoint.vector_dtype = dtype;
     checkpoint.write(folder / "source");
-    const CompressResult result = compress(folder / "source", folder / "out.upg", {});
+    const CompressResult result = compress(folder / "source", folder / "out.upg", uncalibrated());
     EXPECT_LT(result.relative_error, 0.19);
     EXPECT_TRUE(verify(folder / "out.upg", folder / "source").ok);
     decompress(folder / "out.upg", folder / "dense", "");
@@ -221,7 +221,7 @@ TEST(Compress, TiedHeadIsStoredOnceAndUnrotated) {
   TinyCheckpoint checkpoint;
   checkpoint.tied = true;
   checkpoint.write(folder / "source");
-  const CompressResult result = compress(folder / "source", folder / "out.upg", {});
+  const CompressResult result = compress(folder / "source", folder / "out.upg", uncalibrated());
   int embeddings = 0;
   for (const PlannedTensor& tensor : result.plan.tensors) {
     EXPECT_NE(tensor.name, "lm_head.weight");
@@ -237,7 +237,7 @@ TEST(Compress, RefusesAnOutputThatExistsUnlessForced) {
   const TempFolder folder;
   TinyCheckpoint().write(folder / "source");
   write_bytes(folder / "out.upg", "old");
-  CompressOptions options;
+  CompressOptions options = uncalibrated();
   const auto run = [&] { compress(folder / "source", folder / "out.upg", options); };
   EXPECT_NE(error_of(ErrorCode::kUsage, run).find("--force"), std::string::npos);
   EXPECT_EQ(read_bytes(folder / "out.upg"), "old");
@@ -250,7 +250,7 @@ TEST(Compress, NeverWritesOverItsSource) {
   const TempFolder folder;
   TinyCheckpoint().write(folder / "source");
   std::filesystem::create_symlink(folder / "source" / "model.safetensors", folder / "link.upg");
-  CompressOptions options;
+  CompressOptions options = uncalibrated();
   options.force = true;
   for (const auto& output : {folder / "source" / "model.safetensors", folder / "link.upg"}) {
     const std::string message =
@@ -271,7 +271,7 @@ TEST(Compress, RemovesWhatAKilledRunLeft) {
   write_bytes(folder / "out.upg.tmp-999999", "half");
   write_bytes(folder / "out.upg.parts.tmp-999999", "half");
   write_bytes(folder / "out.upg.tmp-mine", "not ours");
-  compress(folder / "source", folder / "out.upg", {});
+  compress(folder / "source", folder / "out.upg", uncalibrated());
   const std::vector<std::string> expected = {"out.upg", "out.upg.tmp-mine", "source"};
   EXPECT_EQ(folder.entries(), expected);
 }
@@ -281,8 +281,8 @@ TEST(Compress, ReportsProgress) {
   TinyCheckpoint().write(folder / "source");
   Progress last;
   int calls = 0;
-  const CompressResult result =
-      compress(folder / "source", folder / "out.upg", {}, [&](const Progress& progress) {
+  const CompressResult result = compress(
+      folder / "source", folder / "out.upg", uncalibrated(), [&](const Progress& progress) {
         EXPECT_GE(progress.elements_done, last.elements_done);
         EXPECT_LE(progress.elements_done, progress.elements_total);
         last = progress;

@@ -62,6 +62,12 @@ std::string byte_tokenizer() {
 
 }  // namespace
 
+CompressOptions uncalibrated() {
+  CompressOptions options;
+  options.calibrate = kNoCalibration;
+  return options;
+}
+
 std::string tiny_text() {
   std::mt19937_64 random(5);
   std::string text;

@@ -11,6 +11,7 @@
 
 #include "base/tensor_view.h"
 #include "model/tensors.h"
+#include "upg/compress.h"
 
 namespace upg::compression {
 
@@ -47,6 +48,9 @@ struct TinyCheckpoint {
   std::vector<model::TensorSpec> specs() const;
   std::string config() const;
 };
+
+// Options for tests that are not about calibration, which needs a text and takes long.
+CompressOptions uncalibrated();
 
 // Text enough for a few calibration windows of a TinyCheckpoint.
 std::string tiny_text();

@@ -210,7 +210,9 @@ void summarise(Plan& plan, const CompressOptions& options) {
   summary.bits_per_weight = 32.0 / summary.ratio_f32;
   for (const size_t i : plan.chosen) summary.tensors[i].chosen = true;
   estimate_needs(plan);
-  plan.summary.peak_ram_bytes += calibration_memory(plan.source.config, options, plan.threads);
+  if (calibrates(plan, options)) {
+    plan.summary.peak_ram_bytes += calibration_memory(plan.source.config, options, plan.threads);
+  }
   sum_bits(plan);
 }
 
@@ -231,10 +233,13 @@ namespace upg {
 CompressPlan plan_compression(const std::filesystem::path& checkpoint,
                               const CompressOptions& options, const ProgressCallback& progress) {
   compression::Plan plan = compression::make_plan(checkpoint, options);
-  // Only where it was asked for: otherwise no weight is read.
-  const bool chooses = compression::chooses_codecs(plan, options);
-  if (chooses && (options.ratio > 0 || options.bits > 0 || !options.plan_file.empty())) {
-    compression::choose_codecs(plan, options, std::filesystem::temp_directory_path(), progress);
+  if (compression::chooses_codecs(plan, options)) {
+    // Only where it was asked for: otherwise no weight is read.
+    if (options.ratio > 0 || options.bits > 0 || !options.plan_file.empty()) {
+      compression::choose_codecs(plan, options, std::filesystem::temp_directory_path(), progress);
+    } else {
+      compression::guess_codecs(plan, options);
+    }
   }
   plan.summary.seconds_estimate = compression::estimate_seconds(plan);
   return plan.summary;

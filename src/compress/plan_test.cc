@@ -41,7 +41,7 @@ class PlanTest : public testing::Test {
 };
 
 TEST_F(PlanTest, TenTimesRotatesLayersAndNeverTheEmbedding) {
-  const auto tensors = by_name(plan_compression(source(), {}));
+  const auto tensors = by_name(plan_compression(source(), uncalibrated()));
   EXPECT_EQ(tensors.at("model.layers.1.mlp.down_proj.weight").codec, "path3");
   EXPECT_TRUE(tensors.at("model.layers.1.mlp.down_proj.weight").rotated);
   EXPECT_EQ(tensors.at("model.embed_tokens.weight").codec, "path4");
@@ -51,7 +51,7 @@ TEST_F(PlanTest, TenTimesRotatesLayersAndNeverTheEmbedding) {
 }
 
 TEST_F(PlanTest, TheLastMatchingPatternWins) {
-  CompressOptions options;
+  CompressOptions options = uncalibrated();
   options.tensor_codecs = {{"*.down_proj", "path4"},
                            {"model.layers.0.*", "int8"},
                            {"lm_head.weight", "f16"},
@@ -67,7 +67,7 @@ TEST_F(PlanTest, TheLastMatchingPatternWins) {
 }
 
 TEST_F(PlanTest, OverriddenFilesCompressAndVerify) {
-  CompressOptions options;
+  CompressOptions options = uncalibrated();
   options.tensor_codecs = {{"*.0.*.qkv_proj", "sparse"}, {"*.0.*.o_proj", "mdcsr"},
                            {"*.1.*.qkv_proj", "path2"},  {"*.1.*.o_proj", "int8"},
                            {"*.0.*.down_proj", "f32"},   {"*.1.*.down_proj", "bf16"}};
@@ -85,27 +85,27 @@ TEST_F(PlanTest, OverriddenFilesCompressAndVerify) {
 }
 
 TEST_F(PlanTest, RefusesWhatItDoesNotKnowByName) {
-  CompressOptions options;
+  CompressOptions options = uncalibrated();
   options.profile = "12x";
   EXPECT_NE(usage_error(source(), options).find("10x, sparse, mdcsr, 8bit, raw"),
             std::string::npos);
-  options = {};
+  options = uncalibrated();
   options.tensor_codecs = {{"lm_head", "path9"}};
   EXPECT_NE(usage_error(source(), options).find("path3"), std::string::npos);
   options.tensor_codecs = {{"nothing*", "raw"}};
   EXPECT_NE(usage_error(source(), options).find("model.embed_tokens.weight"), std::string::npos);
   options.tensor_codecs = {{"model.norm", "raw"}};  // a vector is no matrix
   EXPECT_NE(usage_error(source(), options), "");
-  options = {};
+  options = uncalibrated();
   options.profile = "mdcsr";
   options.tensor_codecs = {{"lm_head", "raw"}};
   EXPECT_NE(usage_error(source(), options).find("mdcsr"), std::string::npos);
-  options = {};
+  options = uncalibrated();
   for (const double sparsity : {-0.1, 1.0, std::nan("")}) {
     options.sparsity = sparsity;
     EXPECT_NE(usage_error(source(), options).find("sparsity"), std::string::npos);
   }
-  EXPECT_NE(usage_error(folder_ / "nowhere", {}), "");
+  EXPECT_NE(usage_error(folder_ / "nowhere", uncalibrated()), "");
 }
 
 TEST_F(PlanTest, BitsAtWidth5120AreThoseOfASquareMatrix) {
@@ -170,7 +170,7 @@ TEST(PlanPhi4, IsTenToOneFromTheHeadersAlone) {
   const TempFolder folder;
   write_phi4_headers(folder / "phi4");
   const auto start = std::chrono::steady_clock::now();
-  const CompressPlan plan = plan_compression(folder / "phi4", {});
+  const CompressPlan plan = plan_compression(folder / "phi4", uncalibrated());
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   EXPECT_EQ(plan.parameters, 14'659'507'200u);
@@ -186,7 +186,7 @@ TEST(PlanPhi4, EveryProfileStaysWithinTheMemoryPromised) {
   const TempFolder folder;
   write_phi4_headers(folder / "phi4");
   for (const Profile& profile : all_profiles()) {
-    CompressOptions options;
+    CompressOptions options = uncalibrated();
     options.profile = profile.name;
     const Plan plan = make_plan(folder / "phi4", options);
     EXPECT_LE(plan.summary.peak_ram_bytes, (uint64_t{2} << 30) + uint64_t{100352} * 5120 * 4)
@@ -197,7 +197,7 @@ TEST(PlanPhi4, EveryProfileStaysWithinTheMemoryPromised) {
 TEST(PlanSamples, Books74mComesCloseToTen) {
   const auto source = sample_checkpoint("books-74m");
   if (!source) GTEST_SKIP() << "books-74m is neither in UPG_TEST_MODELS nor beside the repository";
-  const Plan plan = make_plan(*source, {});
+  const Plan plan = make_plan(*source, uncalibrated());
   EXPECT_GE(plan.summary.ratio_f32, 9.2);
   EXPECT_NEAR(plan.summary.layer_bits_at_5120, 3.006, 0.001);
 }
@@ -206,7 +206,7 @@ TEST(PlanSamples, Books12mCompressesAsPlanned) {
   const auto source = sample_checkpoint("books-12m");
   if (!source) GTEST_SKIP() << "books-12m is not beside the repository";
   const TempFolder folder;
-  const CompressResult result = compress(*source, folder / "out.upg", {});
+  const CompressResult result = compress(*source, folder / "out.upg", uncalibrated());
   EXPECT_EQ(result.file_bytes, result.plan.output_bytes);
   EXPECT_LT(result.relative_error, 0.165);
   const InspectReport report = inspect(folder / "out.upg");

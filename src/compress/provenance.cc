@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "compress/calibration.h"
 #include "upg/version.h"
 
 namespace upg::compression {
@@ -93,7 +94,7 @@ Provenance widest_provenance(const Plan& plan, const CompressOptions& options) {
   // Not rounded: up to 17 digits, a sign, a point and an exponent.
   provenance.relative_error = -1.2345678901234567e-123;
   provenance.source = hash;
-  if (options.calibrate != kNoCalibration) {
+  if (calibrates(plan, options)) {
     provenance.calibration = CalibrationFacts{.text = calibration_name(options),
                                               .text_hash = hash,
                                               .windows = kMostDigits,
