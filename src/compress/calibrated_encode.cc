@@ -8,6 +8,7 @@
 #include "codec/path_layout.h"
 #include "codec/path_palette.h"
 #include "compress/row_reader.h"
+#include "compress/sparse_feedback.h"
 
 namespace upg::compression {
 namespace {
@@ -42,7 +43,13 @@ codec::PathFit train(const SourceMatrix& source, const RowReader& reader, int bi
   return codec::fit_palettes(codec::gaussian_fit(bits), targets, chains);
 }
 
+bool is_sparse(const codec::Codec& codec) noexcept { return codec.name == "sparse"; }
+
 }  // namespace
+
+bool codes_calibrated(const codec::Codec& codec) noexcept {
+  return path_bits(codec) > 0 || is_sparse(codec);
+}
 
 int path_bits(const codec::Codec& codec) noexcept {
   if (codec.name == "path2") return 2;
@@ -54,6 +61,11 @@ EncodedMatrix encode_calibrated(const SourceMatrix& source, const Storage& stora
                                 const uint8_t* signs, const CodingProblem& problem,
                                 const CodingOptions& options, base::ThreadTeam& team,
                                 const Tick& tick, CodingLoss& loss) {
+  if (is_sparse(*storage.codec)) {
+    SparseCodingOptions sparse;
+    sparse.drift_share = options.drift_share;
+    return encode_sparse_calibrated(source, storage, problem, sparse, team, tick, loss);
+  }
   const int bits = path_bits(*storage.codec);
   UPG_CHECK(bits > 0 && storage.rotated == (signs != nullptr));
   const RowReader reader(source, signs, codec::padded_cols(source.cols));

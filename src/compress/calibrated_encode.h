@@ -1,4 +1,4 @@
-// One matrix as paths, coded against the problem its inputs pose.
+// One matrix as paths or as sparse, coded against the problem its inputs pose.
 #pragma once
 
 #include "compress/coding_problem.h"
@@ -7,14 +7,16 @@
 
 namespace upg::compression {
 
-// As encode_matrix, for a path codec: same checks, same parts, same independence of threads. signs
-// as the problem's basis has them. loss: sums over all rows.
+// As encode_matrix, for a codec that codes_calibrated(): same checks, same parts, same independence
+// of threads. signs as the problem's basis has them. loss: sums over all rows.
 EncodedMatrix encode_calibrated(const SourceMatrix& source, const Storage& storage,
                                 const uint8_t* signs, const CodingProblem& problem,
                                 const CodingOptions& options, base::ThreadTeam& team,
                                 const Tick& tick, CodingLoss& loss);
 
-// Bits of a path codec; 0 for any other, which encode_calibrated does not take.
+// Whether encode_calibrated takes it: the path codecs and sparse.
+bool codes_calibrated(const codec::Codec& codec) noexcept;
+// Bits of a path codec; 0 for any other.
 int path_bits(const codec::Codec& codec) noexcept;
 
 }  // namespace upg::compression

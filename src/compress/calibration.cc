@@ -75,7 +75,7 @@ bool calibrates(const Plan& plan, const CompressOptions& options) {
 }
 
 bool Calibration::codes(const TensorSpec& spec, const Storage& storage) {
-  return storage.is_matrix() && path_bits(*storage.codec) > 0 && spec.role != Role::kEmbedding;
+  return storage.is_matrix() && codes_calibrated(*storage.codec) && spec.role != Role::kEmbedding;
 }
 
 EncodedMatrix Calibration::encode(const TensorSpec& spec, const SourceMatrix& source,

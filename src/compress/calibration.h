@@ -29,7 +29,7 @@ class Calibration {
   Calibration(const Plan& plan, const CompressOptions& options, const std::filesystem::path& folder,
               base::ThreadTeam& team);
 
-  // Whether that matrix is coded against its inputs: paths, but for the embedding.
+  // Whether that matrix is coded against its inputs: paths and sparse, but for the embedding.
   static bool codes(const model::TensorSpec& spec, const Storage& storage);
   // tick also stands for the passes over the text, which have no elements of their own.
   EncodedMatrix encode(const model::TensorSpec& spec, const SourceMatrix& source,
