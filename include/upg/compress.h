@@ -26,6 +26,7 @@ struct Progress {
   double bits_per_weight = 0;  // of what is written so far
   double elements_per_second = 0;
   double seconds_left = 0;
+  double share = 0;  // of the work that is done, 0 ... 1
 };
 
 // Called from the working thread a few times a second and before each tensor. Returning false stops

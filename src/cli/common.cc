@@ -89,11 +89,8 @@ bool ProgressLine::operator()(const Progress& progress) {
 }
 
 void ProgressLine::print(const Progress& p) {
-  const double share = p.elements_total == 0 ? 0
-                                             : 100.0 * static_cast<double>(p.elements_done) /
-                                                   static_cast<double>(p.elements_total);
   std::string line =
-      fmt::format("{} {:5.1f} %  {}/{}", verb_, share, p.tensors_done, p.tensors_total);
+      fmt::format("{} {:5.1f} %  {}/{}", verb_, 100 * p.share, p.tensors_done, p.tensors_total);
   if (p.elements_per_second > 0) {
     line += fmt::format("  {:.1f} M/s  {} left", p.elements_per_second / 1e6,
                         base::format_duration(p.seconds_left));

@@ -1,6 +1,7 @@
 #include "compress/calibrated_encode.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "base/check.h"
@@ -15,6 +16,10 @@ namespace {
 
 constexpr int64_t kTrainBlocks = 2048;
 constexpr int64_t kChunkElements = int64_t{1} << 19;
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 // The palettes that fit the matrix's rows, each divided by its root mean square.
 codec::PathFit train(const SourceMatrix& source, const RowReader& reader, int bits) {
@@ -69,7 +74,9 @@ EncodedMatrix encode_calibrated(const SourceMatrix& source, const Storage& stora
   const int bits = path_bits(*storage.codec);
   UPG_CHECK(bits > 0 && storage.rotated == (signs != nullptr));
   const RowReader reader(source, signs, codec::padded_cols(source.cols));
+  const double begin = now();
   const codec::PathFit fit = train(source, reader, bits);
+  const double trained = now();
   const FeedbackCoder coder(problem, fit, options);
   codec::PathAssembly assembly(source.rows, source.cols, fit.palettes);
   const int64_t step = std::max<int64_t>(kChunkElements / reader.stored_cols() / 32 * 32, 32);
@@ -89,6 +96,8 @@ EncodedMatrix encode_calibrated(const SourceMatrix& source, const Storage& stora
   }
   EncodedMatrix encoded(assembly.finish());
   encoded.sums = measure_error(source, encoded.bind(source, *storage.codec, signs), team, tick);
+  encoded.train_seconds = trained - begin;
+  encoded.rows_seconds = now() - trained;
   return encoded;
 }
 

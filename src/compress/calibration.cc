@@ -26,10 +26,6 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-int window_tokens(const model::ModelConfig& config) {
-  return static_cast<int>(std::min<int64_t>(kWindowTokens, config.max_positions));
-}
-
 // Two tracks of residual streams and attention outputs.
 uint64_t activation_bytes(const model::ModelConfig& config, int windows, int tokens) {
   const auto width = static_cast<uint64_t>(config.hidden + config.attention.q_width());
@@ -60,7 +56,8 @@ Calibration::Calibration(const Plan& plan, const CompressOptions& options,
   calibrator.in_memory = activation_bytes(config, text_.windows, text_.tokens) <= kMaxInMemory;
   calibrator.folder = folder;
   calibrator.stage = [this](std::string_view) {
-    if (tick_) tick_(0);
+    ++passed_;
+    if (pass_) pass_(std::min(1.0, passed_ / (2.0 * text_.windows)));
   };
   calibrator_.emplace(model::ModelSource::open(plan.source.checkpoint.folder()), text_, *backend_,
                       team, std::move(calibrator));
@@ -79,8 +76,10 @@ bool Calibration::codes(const TensorSpec& spec, const Storage& storage) {
 }
 
 EncodedMatrix Calibration::encode(const TensorSpec& spec, const SourceMatrix& source,
-                                  const Storage& storage, const uint8_t* signs, const Tick& tick) {
-  tick_ = tick;
+                                  const Storage& storage, const uint8_t* signs, const Tick& tick,
+                                  const std::function<void(double)>& pass) {
+  pass_ = pass;
+  passed_ = 0;
   const CodingProblem& problem = calibrator_->problem_for(spec, signs);
   const double begin = now();
   CodingLoss loss;
@@ -119,6 +118,10 @@ void Calibration::add_times(CompressTimes& times) const {
   times.moments += calibrator_->moments_seconds();
   times.factor += calibrator_->factor_seconds();
   times.coding += coding_seconds_;
+}
+
+int window_tokens(const model::ModelConfig& config) noexcept {
+  return static_cast<int>(std::min<int64_t>(kWindowTokens, config.max_positions));
 }
 
 uint64_t calibration_memory(const model::ModelConfig& config, const CompressOptions& options,

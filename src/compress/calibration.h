@@ -31,9 +31,11 @@ class Calibration {
 
   // Whether that matrix is coded against its inputs: paths and sparse, but for the embedding.
   static bool codes(const model::TensorSpec& spec, const Storage& storage);
-  // tick also stands for the passes over the text, which have no elements of their own.
+  // pass is told about what share of the passes over the text is done that come before the coding;
+  // it may throw to stop.
   EncodedMatrix encode(const model::TensorSpec& spec, const SourceMatrix& source,
-                       const Storage& storage, const uint8_t* signs, const Tick& tick);
+                       const Storage& storage, const uint8_t* signs, const Tick& tick,
+                       const std::function<void(double share)>& pass);
   // Every matrix of the file comes through here, coded by whom ever; kept while it is needed.
   void coded(const model::TensorSpec& spec, const SourceMatrix& source, const Storage& storage,
              const uint8_t* signs, EncodedMatrix encoded);
@@ -56,9 +58,13 @@ class Calibration {
   std::unique_ptr<kernels::Backend> backend_;
   std::optional<Calibrator> calibrator_;
   std::list<Kept> kept_;
-  Tick tick_;  // of the matrix at hand
+  std::function<void(double)> pass_;  // of the matrix at hand
+  int passed_ = 0;                    // windows, of all passes for it
   double coding_seconds_ = 0;
 };
+
+// Tokens of a calibration window of that model.
+int window_tokens(const model::ModelConfig& config) noexcept;
 
 // Bytes it needs beyond what an uncalibrated compression does.
 uint64_t calibration_memory(const model::ModelConfig& config, const CompressOptions& options,

@@ -89,6 +89,15 @@ class Trial {
 
 }  // namespace
 
+double token_layers_to_measure(const Plan& plan, const CompressOptions& options) {
+  double streams = 1;  // the original's
+  for (size_t i = 0; i < plan.storage.size(); ++i) {
+    if (is_open(plan, i, options)) streams += 0.5;  // one from its layer on
+  }
+  return streams * plan.source.config.layers * kWindows *
+         static_cast<double>(std::min<int64_t>(kWindowTokens, plan.source.config.max_positions));
+}
+
 bool is_open(const Plan& plan, size_t index, const CompressOptions& options) {
   return plan.storage[index].is_matrix() && !is_overridden(plan.source.specs[index], options);
 }

@@ -61,6 +61,9 @@ class CodecChoice {
   bool is_measured_ = false;    // losses are nats a token
 };
 
+// Tokens times layers that measuring runs, all its streams together.
+double token_layers_to_measure(const Plan& plan, const CompressOptions& options);
+
 // Whether an override or the matrix itself leaves its codec open.
 bool is_open(const Plan& plan, size_t index, const CompressOptions& options);
 

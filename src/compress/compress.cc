@@ -20,6 +20,7 @@
 #include "compress/bit_choice.h"
 #include "compress/calibration.h"
 #include "compress/encode.h"
+#include "compress/estimate.h"
 #include "compress/journal.h"
 #include "compress/meter.h"
 #include "compress/plan.h"
@@ -135,7 +136,8 @@ class Job {
         writer_(output, plan.header_estimate, plan.profile.version),
         records_(plan.records()),
         source_hash_(plan.source),
-        meter_(progress, static_cast<int64_t>(plan.storage.size()), plan.summary.parameters) {
+        meter_(progress, static_cast<int64_t>(plan.storage.size()), plan.summary.parameters,
+               calibrates(plan, options) ? [this] { return costs(); } : Meter::Costs()) {
     writer_.reserve(plan.data_bytes);
     if (calibrates(plan, options)) {
       calibration_.emplace(plan, options, folder_of(output), team_);
@@ -184,6 +186,15 @@ class Job {
       note(options_, fmt::format("{}: goes on with {} finished matrices", journal_name(output_),
                                  journal_->finished()));
     }
+  }
+
+  // Of what is still to be done.
+  std::vector<TensorCost> costs() const {
+    std::vector<TensorCost> costs = estimate_costs(plan_, options_);
+    for (size_t i = 0; i < costs.size(); ++i) {
+      if (journal_ && journal_->holds(i)) costs[i] = {.forward = costs[i].forward};
+    }
+    return costs;
   }
 
   void finish() {
@@ -290,10 +301,12 @@ class Job {
   EncodedMatrix encode(size_t index, const SourceMatrix& source) {
     const TensorSpec& spec = plan_.source.specs[index];
     const Storage& storage = plan_.storage[index];
-    const Tick tick = [this](uint64_t elements) { meter_.tick(elements / 2); };
+    const auto count = static_cast<uint64_t>(source.rows) * static_cast<uint64_t>(source.cols);
+    const Tick tick = [this, count](uint64_t elements) { meter_.tick(elements / 2, count); };
     try {
       if (calibration_ && calibration_->codes(spec, storage)) {
-        return calibration_->encode(spec, source, storage, signs_for(index), tick);
+        return calibration_->encode(spec, source, storage, signs_for(index), tick,
+                                    [this](double share) { meter_.prepare(share); });
       }
       return encode_matrix(source, storage, signs_for(index), team_, tick);
     } catch (const Error& error) {

@@ -206,14 +206,17 @@ std::filesystem::path Journal::file_of(size_t index) const {
   return folder_ / fmt::format("{:05}{}", index, kMatrix);
 }
 
+bool Journal::holds(size_t index) const {
+  std::error_code ignored;
+  return std::filesystem::exists(file_of(index), ignored);
+}
+
 std::optional<EncodedMatrix> Journal::load(
     size_t index, std::string_view tensor,
     const std::function<void(std::string_view)>& damaged) const {
-  const std::filesystem::path file = file_of(index);
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) return std::nullopt;
+  if (!holds(index)) return std::nullopt;
   try {
-    return read_journal_entry(file, job_, tensor);
+    return read_journal_entry(file_of(index), job_, tensor);
   } catch (const Error& error) {
     damaged(error.what());
     return std::nullopt;
@@ -221,8 +224,7 @@ std::optional<EncodedMatrix> Journal::load(
 }
 
 void Journal::store(size_t index, std::string_view tensor, const EncodedMatrix& matrix) {
-  std::error_code ignored;
-  const bool replaces = std::filesystem::exists(file_of(index), ignored);
+  const bool replaces = holds(index);
   write_journal_entry(file_of(index), job_, tensor, matrix);
   finished_ += replaces ? 0 : 1;
 }

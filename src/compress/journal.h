@@ -41,6 +41,8 @@ class Journal {
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
+  bool holds(size_t index) const;  // whether there is a file of that matrix
+
   // The matrix as an earlier run finished it, or nothing. A file that is not what was written
   // counts as nothing; `damaged` gets told why.
   std::optional<EncodedMatrix> load(size_t index, std::string_view tensor,

@@ -241,7 +241,7 @@ CompressPlan plan_compression(const std::filesystem::path& checkpoint,
       compression::guess_codecs(plan, options);
     }
   }
-  plan.summary.seconds_estimate = compression::estimate_seconds(plan);
+  plan.summary.seconds_estimate = compression::estimate_seconds(plan, options);
   return plan.summary;
 }
 
