@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 
 #include "base/file.h"
 #include "codec/matrix.h"
@@ -32,6 +33,19 @@ uint64_t activation_bytes(const model::ModelConfig& config, int windows, int tok
   return 2 * sizeof(float) * width * static_cast<uint64_t>(windows) * static_cast<uint64_t>(tokens);
 }
 
+std::set<std::string> activations_in_two_bases(const Plan& plan) {
+  std::map<std::string, bool> rotated;
+  std::set<std::string> found;
+  for (size_t i = 0; i < plan.storage.size(); ++i) {
+    const TensorSpec& spec = plan.source.specs[i];
+    const Storage& storage = plan.storage[i];
+    if (!Calibration::codes(spec, storage)) continue;
+    const auto [before, fresh] = rotated.try_emplace(activation_of(spec), storage.rotated);
+    if (before->second != storage.rotated) found.insert(before->first);
+  }
+  return found;
+}
+
 // "model.layers.3." of a matrix of that layer.
 std::string layer_of(const TensorSpec& spec) {
   if (spec.role != Role::kMatrix) return {};
@@ -49,6 +63,7 @@ Calibration::Calibration(const Plan& plan, const CompressOptions& options,
   text_hash_ = base::hex64(base::xxh3(std::as_bytes(std::span(text))));
   text_ = read_calibration(text, options.calibrate, plan.source.checkpoint, config.vocabulary,
                            options.calibration_windows, window_tokens(config));
+  two_bases_ = activations_in_two_bases(plan);
   kernels::BackendOptions backend;
   backend.threads = plan.threads;
   backend_ = kernels::create_backend(backend);
@@ -80,7 +95,8 @@ EncodedMatrix Calibration::encode(const TensorSpec& spec, const SourceMatrix& so
                                   const std::function<void(double)>& pass) {
   pass_ = pass;
   passed_ = 0;
-  const CodingProblem& problem = calibrator_->problem_for(spec, signs);
+  const CodingProblem& problem =
+      calibrator_->problem_for(spec, signs, two_bases_.contains(activation_of(spec)));
   const double begin = now();
   CodingLoss loss;
   EncodedMatrix encoded =

@@ -7,6 +7,7 @@
 #include <list>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -58,6 +59,7 @@ class Calibration {
   std::unique_ptr<kernels::Backend> backend_;
   std::optional<Calibrator> calibrator_;
   std::list<Kept> kept_;
+  std::set<std::string> two_bases_;   // activations whose matrices are not all rotated alike
   std::function<void(double)> pass_;  // of the matrix at hand
   int passed_ = 0;                    // windows, of all passes for it
   double coding_seconds_ = 0;

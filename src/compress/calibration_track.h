@@ -38,6 +38,7 @@ class CalibrationTrack {
   void finish(int window);             // adds down's output: the stream stands after the layer
   // The residual stream [tokens, hidden] as the last of these calls for the window left it.
   const float* stream(int window) { return stream_.window(window); }
+  void release(int window) noexcept { stream_.release(window); }  // the stream's pages
   // Of the head: [tokens, hidden] after the final norm.
   const float* final_input(int window, const float* final_norm);
 

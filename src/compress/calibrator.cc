@@ -62,7 +62,10 @@ Calibrator::Calibrator(std::shared_ptr<const model::ModelSource> source,
       original_(source_->config(), backend, text, options_.folder, options_.in_memory),
       compressed_(source_->config(), backend, text, options_.folder, options_.in_memory) {
   for (const TensorSpec& spec : source_->specs()) {
-    if (spec.role == Role::kEmbedding) original_.embed(*backend.load(source_->matrix(spec)));
+    if (spec.role == Role::kEmbedding) {
+      original_.embed(*backend.load(source_->matrix(spec)));
+      source_->release(spec);
+    }
     if (spec.name != "model.norm.weight") continue;
     const std::vector<float> values = source_->vector(spec);
     final_norm_ = backend.allocate(values.size() * sizeof(float));
@@ -100,6 +103,9 @@ void Calibrator::leave_layer() {
     compressed_.finish(window);
     if (options_.stage) options_.stage(fmt::format("layer {}", layer_));
   }
+  for (const TensorSpec& spec : source_->specs()) {
+    if (spec.role == Role::kMatrix && model::layer_of(spec) == layer_) source_->release(spec);
+  }
   forward_seconds_ += now() - begin;
 }
 
@@ -127,6 +133,8 @@ void Calibrator::measure(int64_t cols, bool adds, std::string_view what,
     if (adds) {
       sums_->add_residual(compressed_.stream(window), original_.stream(window), compressed,
                           text_.tokens, team_);
+      compressed_.release(window);
+      original_.release(window);
     }
     forward_seconds_ += ready - begin;
     moments_seconds_ += now() - ready;
@@ -134,7 +142,8 @@ void Calibrator::measure(int64_t cols, bool adds, std::string_view what,
   }
 }
 
-const CodingProblem& Calibrator::problem_for(const TensorSpec& spec, const uint8_t* signs) {
+const CodingProblem& Calibrator::problem_for(const TensorSpec& spec, const uint8_t* signs,
+                                             bool keep_sums) {
   const bool is_head = spec.role == Role::kHead;
   const std::string activation = is_head ? spec.name : spec.activation;
   if (activation != activation_) {
@@ -157,7 +166,10 @@ const CodingProblem& Calibrator::problem_for(const TensorSpec& spec, const uint8
   if (!problem_ || problem_signs_ != signs) {
     const double begin = now();
     problem_.reset();
-    problem_.emplace(sums_->in_basis(signs), options_.damping, spec.name);
+    UPG_CHECK(sums_.has_value());
+    Moments moments = keep_sums ? sums_->in_basis(signs) : std::move(*sums_).in_basis(signs);
+    if (!keep_sums) sums_.reset();
+    problem_.emplace(std::move(moments), options_.damping, spec.name);
     problem_signs_ = signs;
     factor_seconds_ += now() - begin;
   }

@@ -38,8 +38,10 @@ class Calibrator {
   ~Calibrator();
 
   // The problem of a matrix of a layer or of an untied head, in the basis that `signs` gives (null:
-  // not rotated). Valid until the next call. Runs the layers up to it first.
-  const CodingProblem& problem_for(const model::TensorSpec& spec, const uint8_t* signs);
+  // not rotated). Valid until the next call. Runs the layers up to it first. keep_sums: another
+  // matrix may ask for the same inputs in another basis.
+  const CodingProblem& problem_for(const model::TensorSpec& spec, const uint8_t* signs,
+                                   bool keep_sums);
 
   // The matrix as it will be in the file, for everything after it. What it views must live until
   // the next layer's first matrix is coded.

@@ -22,17 +22,6 @@ constexpr double kMaxDamping = 10;
 
 using Small = std::array<double, 256>;  // [16, 16]
 
-// Rows and columns of `matrix` [n, n] in a new order.
-std::vector<float> reordered(const std::vector<float>& matrix, const std::vector<int32_t>& order) {
-  const size_t n = order.size();
-  std::vector<float> out(matrix.size());
-  for (size_t i = 0; i < n; ++i) {
-    const float* row = matrix.data() + static_cast<size_t>(order[i]) * n;
-    for (size_t j = 0; j < n; ++j) out[i * n + j] = row[order[j]];
-  }
-  return out;
-}
-
 // Columns of `matrix` [rows, n] in a new order, in place.
 void reorder_columns(std::vector<float>& matrix, const std::vector<int32_t>& order) {
   const size_t n = order.size();
@@ -41,6 +30,34 @@ void reorder_columns(std::vector<float>& matrix, const std::vector<int32_t>& ord
     for (size_t j = 0; j < n; ++j) row[j] = matrix[first + static_cast<size_t>(order[j])];
     std::copy(row.begin(), row.end(), matrix.begin() + static_cast<std::ptrdiff_t>(first));
   }
+}
+
+// Rows of `matrix` [n, n] in a new order, in place: along the cycles of the permutation.
+void reorder_rows(std::vector<float>& matrix, const std::vector<int32_t>& order) {
+  const size_t n = order.size();
+  const auto row = [&](size_t i) { return matrix.begin() + static_cast<std::ptrdiff_t>(i * n); };
+  std::vector<bool> placed(n);
+  std::vector<float> first(n);
+  for (size_t start = 0; start < n; ++start) {
+    if (placed[start]) continue;
+    std::copy_n(row(start), n, first.begin());
+    size_t to = start;
+    for (auto from = static_cast<size_t>(order[to]); from != start;
+         from = static_cast<size_t>(order[to])) {
+      std::copy_n(row(from), n, row(to));
+      placed[to] = true;
+      to = from;
+    }
+    std::copy_n(first.begin(), n, row(to));
+    placed[to] = true;
+  }
+}
+
+// Both.
+std::vector<float> reordered(std::vector<float> matrix, const std::vector<int32_t>& order) {
+  reorder_columns(matrix, order);
+  reorder_rows(matrix, order);
+  return matrix;
 }
 
 constexpr size_t at(int row, int col) {
@@ -133,9 +150,8 @@ CodingProblem::CodingProblem(Moments moments, double damping, std::string_view t
     }
   }
   choose_order(moments);
-  gram_ = reordered(moments.gram, order_);
-  moments.gram = {};
-  if (!moments.drift.empty()) drift_ = reordered(moments.drift, order_);
+  gram_ = reordered(std::move(moments.gram), order_);
+  if (!moments.drift.empty()) drift_ = reordered(std::move(moments.drift), order_);
   residual_ = std::move(moments.residual);
   reorder_columns(residual_, order_);
   build_factor(damping, tensor);

@@ -31,26 +31,29 @@ bool cholesky(int64_t n, float* a) {
 }
 
 // With both orders reversed the lower factor l of the reversed matrix is the upper one wanted:
-// v[i][j] = l[n-1-i][n-1-j] / l[n-1-j][n-1-j], d[j] = l[n-1-j][n-1-j]^2.
+// v[i][j] = l[n-1-i][n-1-j] / l[n-1-j][n-1-j], d[j] = l[n-1-j][n-1-j]^2. l becomes v, still
+// reversed and with a diagonal and an upper half that mean nothing.
 template <class T>
-std::vector<float> from_reversed(int64_t n, const T* l, float* v) {
+std::vector<float> scale_columns(int64_t n, T* l) {
   std::vector<float> d(static_cast<size_t>(n));
   std::vector<T> inverse(static_cast<size_t>(n));
-  for (int64_t j = 0; j < n; ++j) {
-    const T pivot = l[(n - 1 - j) * (n + 1)];
-    inverse[static_cast<size_t>(j)] = 1 / pivot;
-    d[static_cast<size_t>(j)] = static_cast<float>(pivot * pivot);
+  for (int64_t c = 0; c < n; ++c) {
+    const T pivot = l[c * (n + 1)];
+    inverse[static_cast<size_t>(c)] = 1 / pivot;
+    d[static_cast<size_t>(n - 1 - c)] = static_cast<float>(pivot * pivot);
   }
-  for (int64_t i = 0; i < n; ++i) {
-    const T* row = l + (n - 1 - i) * n;
-    for (int64_t j = 0; j < n; ++j) {
-      v[i * n + j] = j < i ? 0.0f
-                     : j == i
-                         ? 1.0f
-                         : static_cast<float>(row[n - 1 - j] * inverse[static_cast<size_t>(j)]);
-    }
+  for (int64_t r = 0; r < n; ++r) {
+    for (int64_t c = 0; c < r; ++c) l[r * n + c] *= inverse[static_cast<size_t>(c)];
   }
   return d;
+}
+
+// The diagonal and the lower half that a unit upper triangular matrix has.
+void complete_unit_upper(int64_t n, float* v) {
+  for (int64_t i = 0; i < n; ++i) {
+    std::fill_n(v + i * n, i, 0.0f);
+    v[i * (n + 1)] = 1;
+  }
 }
 
 }  // namespace
@@ -70,16 +73,20 @@ void solve_unit_upper(int64_t m, int64_t n, const float* v, float* x, Transposed
 }
 
 std::vector<float> factorise(int64_t n, float* h) {
+  std::vector<float> d;
+  std::reverse(h, h + n * n);
   if (n <= kMaxDouble) {
-    std::vector<double> reversed(h, h + n * n);
-    std::reverse(reversed.begin(), reversed.end());
-    if (!cholesky(n, reversed.data())) return {};
-    return from_reversed(n, reversed.data(), h);
+    std::vector<double> l(h, h + n * n);
+    if (!cholesky(n, l.data())) return {};
+    d = scale_columns(n, l.data());
+    std::transform(l.begin(), l.end(), h, [](double x) { return static_cast<float>(x); });
+  } else {
+    if (!cholesky(n, h)) return {};
+    d = scale_columns(n, h);
   }
-  std::vector<float> reversed(h, h + n * n);
-  std::reverse(reversed.begin(), reversed.end());
-  if (!cholesky(n, reversed.data())) return {};
-  return from_reversed(n, reversed.data(), h);
+  std::reverse(h, h + n * n);
+  complete_unit_upper(n, h);
+  return d;
 }
 
 std::string blas_name() { return openblas_get_config(); }

@@ -24,7 +24,8 @@ void solve_unit_upper(int64_t m, int64_t n, const float* v, float* x, Transposed
 
 // h = v diag(d) v^T with v unit upper triangular: the factor error feedback reads (LDLQ, Chee et
 // al. 2023). h [n, n] symmetric; overwritten with v, ones and zeros included. Returns d, or an
-// empty vector when h is not positive definite.
+// empty vector when h is not positive definite (h is then lost). Up to 8,192 columns it runs in
+// double, in a copy; above in place.
 std::vector<float> factorise(int64_t n, float* h);
 
 // Which BLAS this is and which of its kernels it uses here: another one rounds differently.

@@ -13,12 +13,37 @@ namespace {
 
 constexpr int64_t kTile = 256;  // rows of the moments one call works on
 
-void transpose(std::vector<float>& matrix, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < i; ++j) {
-      std::swap(matrix[static_cast<size_t>(i * n + j)], matrix[static_cast<size_t>(j * n + i)]);
+// Squares of a matrix [n, n] so small that two of them stay in the cache: body(i, end of i, j, end
+// of j), of the lower half.
+template <class Body>
+void for_lower_squares(int64_t n, const Body& body) {
+  constexpr int64_t kSide = 64;
+  for (int64_t i = 0; i < n; i += kSide) {
+    for (int64_t j = 0; j <= i; j += kSide) {
+      body(i, std::min(n, i + kSide), j, std::min(n, j + kSide));
     }
   }
+}
+
+void transpose(std::vector<float>& matrix, int64_t n) {
+  float* values = matrix.data();
+  for_lower_squares(n, [=](int64_t first, int64_t end, int64_t left, int64_t right) {
+    for (int64_t i = first; i < end; ++i) {
+      for (int64_t j = left; j < std::min(i, right); ++j) {
+        std::swap(values[i * n + j], values[j * n + i]);
+      }
+    }
+  });
+}
+
+// The lower half becomes what the upper is.
+void mirror(std::vector<float>& matrix, int64_t n) {
+  float* values = matrix.data();
+  for_lower_squares(n, [=](int64_t first, int64_t end, int64_t left, int64_t right) {
+    for (int64_t i = first; i < end; ++i) {
+      for (int64_t j = left; j < std::min(i, right); ++j) values[i * n + j] = values[j * n + i];
+    }
+  });
 }
 
 void subtract(const float* a, const float* b, int64_t count, std::vector<float>& out) {
@@ -26,9 +51,11 @@ void subtract(const float* a, const float* b, int64_t count, std::vector<float>&
   for (size_t i = 0; i < out.size(); ++i) out[i] = a[i] - b[i];
 }
 
-// matrix [rows, cols] with each row padded by zeros; `extra` rows of zeros behind.
-std::vector<float> padded_rows(const std::vector<float>& matrix, int64_t cols, int64_t extra = 0) {
+// matrix [rows, cols] with each row padded by zeros; `extra` rows of zeros behind. In its own
+// memory when nothing is to be added.
+std::vector<float> padded_rows(std::vector<float> matrix, int64_t cols, int64_t extra = 0) {
   const int64_t padded = codec::padded_cols(cols);
+  if (padded == cols && extra == 0) return matrix;
   const int64_t rows = static_cast<int64_t>(matrix.size()) / cols;
   std::vector<float> out(static_cast<size_t>((rows + extra) * padded));
   for (int64_t r = 0; r < rows; ++r) {
@@ -38,9 +65,9 @@ std::vector<float> padded_rows(const std::vector<float>& matrix, int64_t cols, i
 }
 
 // matrix [cols, cols] padded to [padded, padded] and turned on both sides.
-std::vector<float> turned(const std::vector<float>& matrix, int64_t cols, const uint8_t* signs) {
+std::vector<float> turned(std::vector<float> matrix, int64_t cols, const uint8_t* signs) {
   const int64_t padded = codec::padded_cols(cols);
-  std::vector<float> out = padded_rows(matrix, cols, padded - cols);
+  std::vector<float> out = padded_rows(std::move(matrix), cols, padded - cols);
   if (signs == nullptr) return out;
   for (int side = 0; side < 2; ++side) {
     codec::rotate(out.data(), padded, padded, signs);
@@ -86,22 +113,22 @@ void MomentSums::add_residual(const float* compressed_stream, const float* origi
   });
 }
 
-Moments MomentSums::in_basis(const uint8_t* signs) const {
-  std::vector<float> gram = gram_;
-  for (int64_t r = 0; r < cols_; ++r) {
-    for (int64_t c = 0; c < r; ++c) {
-      gram[static_cast<size_t>(r * cols_ + c)] = gram[static_cast<size_t>(c * cols_ + r)];
-    }
-  }
+Moments MomentSums::in_basis(const uint8_t* signs) && {
+  difference_ = {};
+  mirror(gram_, cols_);
   Moments moments;
   moments.cols = codec::padded_cols(cols_);
-  moments.gram = turned(gram, cols_, signs);
-  if (!drift_.empty()) moments.drift = turned(drift_, cols_, signs);
-  moments.residual = padded_rows(residual_, cols_);
+  moments.gram = turned(std::move(gram_), cols_, signs);
+  if (!drift_.empty()) moments.drift = turned(std::move(drift_), cols_, signs);
+  moments.residual = padded_rows(std::move(residual_), cols_);
   if (signs != nullptr) {
     codec::rotate(moments.residual.data(), residual_rows_, moments.cols, signs);
   }
   return moments;
+}
+
+Moments MomentSums::in_basis(const uint8_t* signs) const& {
+  return MomentSums(*this).in_basis(signs);
 }
 
 }  // namespace upg::compression

@@ -190,7 +190,9 @@ class Measurement {
 
   void embed() {
     for (const TensorSpec& spec : source_.specs()) {
-      if (spec.role == Role::kEmbedding) streams_.embed(0, *backend_.load(source_.matrix(spec)));
+      if (spec.role != Role::kEmbedding) continue;
+      streams_.embed(0, *backend_.load(source_.matrix(spec)));
+      source_.release(spec);
     }
     for (size_t stream = 1; stream <= matrices_.size(); ++stream) {
       if (spec(stream).role != Role::kEmbedding) continue;
@@ -212,6 +214,9 @@ class Measurement {
       live_.push_back(stream);
     }
     streams_.run(0, 0, weights, layer);
+    for (const TensorSpec& one : source_.specs()) {
+      if (one.role == Role::kMatrix && model::layer_of(one) == layer) source_.release(one);
+    }
   }
 
   // The coded head, of the stream it belongs to; with a tied head that is the embedding's.

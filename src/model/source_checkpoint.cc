@@ -38,6 +38,11 @@ class CheckpointSource final : public ModelSource {
     return found->second;
   }
 
+  void release(const TensorSpec& spec) const noexcept override {
+    const format::TensorEntry* entry = checkpoint_.find(spec.name);
+    if (entry != nullptr) checkpoint_.release(*entry);
+  }
+
   std::vector<float> vector(const TensorSpec& spec) const override {
     const format::TensorEntry& entry = require(spec.name);
     return read_vector(entry.view, spec, file_of(entry));
