@@ -182,6 +182,15 @@ TEST(PlanPhi4, IsTenToOneFromTheHeadersAlone) {
   EXPECT_LT(seconds, 20);  // two seconds on an idle machine, more under sanitizers
 }
 
+TEST(PlanPhi4, StaysTenToOneWithEveryBitSpent) {
+  const TempFolder folder;
+  write_phi4_headers(folder / "phi4");
+  const CompressPlan plan = plan_compression(folder / "phi4", {});
+  EXPECT_GE(plan.ratio_f32, 10.0);
+  EXPECT_GT(plan.layer_bits_at_5120, 3.10);
+  EXPECT_LE(plan.layer_bits_at_5120, 3.12);
+}
+
 TEST(PlanPhi4, EveryProfileStaysWithinTheMemoryPromised) {
   const TempFolder folder;
   write_phi4_headers(folder / "phi4");
