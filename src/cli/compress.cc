@@ -64,6 +64,9 @@ ordered_json plan_json(const CompressPlan& plan) {
   json["expected_kl"] = plan.expected_kl;
   json["peak_ram_bytes"] = plan.peak_ram_bytes;
   json["disk_bytes"] = plan.disk_bytes;
+  json["already_sparse_matrices"] =
+      std::count_if(plan.tensors.begin(), plan.tensors.end(),
+                    [](const PlannedTensor& tensor) { return tensor.keeps_zeros; });
   return json;
 }
 
@@ -140,6 +143,24 @@ std::string why_below_ten(uint64_t file_bytes, double ratio, const CompressPlan&
       100 * (file - bytes) / file);
 }
 
+// The matrices that were sparse before; empty when none was.
+std::string kept_zeros(const CompressPlan& plan) {
+  std::map<std::string, int> codecs;
+  int matrices = 0;
+  for (const PlannedTensor& tensor : plan.tensors) {
+    if (!tensor.keeps_zeros) continue;
+    ++matrices;
+    ++codecs[tensor.codec];
+  }
+  std::string got;
+  for (const auto& [codec, count] : codecs) {
+    got += fmt::format("{}{} {}", got.empty() ? "" : ", ", count, codec);
+  }
+  return matrices == 0 ? std::string()
+                       : fmt::format("{} matrices are sparse already and keep their zeros: {}\n",
+                                     matrices, got);
+}
+
 void dry_run(const CompressFlags& flags, const Common& common) {
   CompressPlan plan;
   {
@@ -157,6 +178,7 @@ void dry_run(const CompressFlags& flags, const Common& common) {
   print_text(plan_table(plan));
   print_text(choice_line(plan));
   print_text(size_line(plan.output_bytes, plan.ratio_f32, plan.bits_per_weight, plan));
+  print_text(kept_zeros(plan));
   print_text(why_below_ten(plan.output_bytes, plan.ratio_f32, plan));
   print_text(fmt::format(
       "needs {} of memory, {} of disk and about {}\n", base::format_bytes(plan.peak_ram_bytes),
@@ -214,6 +236,7 @@ void print_result(const CompressFlags& flags, const CompressResult& result, bool
                   result.relative_error, base::format_duration(result.seconds), rate / 1e6,
                   base::format_bytes(base::peak_resident_bytes())));
   if (result.times.forward > 0) print_text(times_line(result));
+  print_text(kept_zeros(result.plan));
   print_text(why_below_ten(result.file_bytes, result.ratio_f32, result.plan));
 }
 

@@ -99,7 +99,9 @@ double token_layers_to_measure(const Plan& plan, const CompressOptions& options)
 }
 
 bool is_open(const Plan& plan, size_t index, const CompressOptions& options) {
-  return plan.storage[index].is_matrix() && !is_overridden(plan.source.specs[index], options);
+  const Storage& storage = plan.storage[index];
+  return storage.is_matrix() && !storage.options.stored_weights &&
+         !is_overridden(plan.source.specs[index], options);
 }
 
 CodecChoice::CodecChoice(Plan& plan, const CompressOptions& options, Scope scope)

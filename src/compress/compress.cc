@@ -27,6 +27,7 @@
 #include "compress/plan_file.h"
 #include "compress/provenance.h"
 #include "compress/source_hash.h"
+#include "compress/zeros.h"
 #include "format/upg_file.h"
 
 namespace upg::compression {
@@ -391,6 +392,7 @@ CompressResult compress(const std::filesystem::path& checkpoint,
                         const ProgressCallback& progress) {
   compression::Plan plan = compression::make_plan(checkpoint, options);
   compression::check_output(checkpoint, output, options.force);
+  compression::keep_zeros(plan, options);
   const bool resume = compression::goes_on(output, options, compression::calibrates(plan, options));
   compression::choose(plan, output, options, resume, progress);
   base::remove_abandoned(output);

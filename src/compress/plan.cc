@@ -13,6 +13,7 @@
 #include "compress/estimate.h"
 #include "compress/provenance.h"
 #include "compress/row_reader.h"
+#include "compress/zeros.h"
 #include "upg/error.h"
 
 namespace upg::compression {
@@ -45,6 +46,7 @@ PlannedTensor planned(const TensorSpec& spec, const Storage& storage) {
   if (storage.is_matrix()) {
     tensor.codec = storage.codec->name;
     tensor.bytes = bytes_of(storage.parts(spec.rows, spec.cols));
+    tensor.keeps_zeros = storage.options.stored_weights.has_value();
   }
   return tensor;
 }
@@ -236,6 +238,7 @@ CompressPlan plan_compression(const std::filesystem::path& checkpoint,
   if (compression::chooses_codecs(plan, options)) {
     // Only where it was asked for: otherwise no weight is read.
     if (options.ratio > 0 || options.bits > 0 || !options.plan_file.empty()) {
+      compression::keep_zeros(plan, options);
       compression::choose_codecs(plan, options, std::filesystem::temp_directory_path(), progress);
     } else {
       compression::guess_codecs(plan, options);

@@ -24,13 +24,15 @@ constexpr std::array kProfiles = {
             .head = "path4",
             .rotate_layers = true,
             .rotate_head = true,
+            .keeps_zeros = true,
             .spends_bits = true},
     Profile{.name = "sparse",
             .layers = "sparse",
             .embedding = "path4",
             .head = "path4",
             .rotate_head = true,
-            .has_sparsity = true},
+            .has_sparsity = true,
+            .keeps_zeros = true},
     Profile{.name = "mdcsr",
             .layers = "mdcsr",
             .embedding = "mdcsr",
@@ -214,8 +216,10 @@ double bits_at_5120(const Storage& storage, int64_t rows, int64_t cols, uint64_t
   };
   // For a codec whose size follows from the shape this is its size at the width; one that depends
   // on the data keeps its own deviation.
-  return bits(stored_bytes, cols) - bits(bytes_of(storage.parts(rows, cols)), cols) +
-         bits(bytes_of(storage.parts(rows, kWidth)), kWidth);
+  Storage shape = storage;
+  shape.options.stored_weights.reset();
+  return bits(stored_bytes, cols) - bits(bytes_of(shape.parts(rows, cols)), cols) +
+         bits(bytes_of(shape.parts(rows, kWidth)), kWidth);
 }
 
 }  // namespace upg::compression

@@ -25,6 +25,7 @@ struct Profile {
   std::string_view version = "3.0";  // of the file it writes
   bool overrides = true;             // whether --tensor may change it
   bool has_sparsity = false;         // whether --sparsity means anything
+  bool keeps_zeros = false;          // whether sparse matrices stay so (compress/zeros.h)
   bool spends_bits = false;          // whether codecs are chosen by sensitivity (bit_choice.h)
 };
 
