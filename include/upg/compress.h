@@ -68,7 +68,7 @@ struct PlannedTensor {
   int64_t cols = 0;
   uint64_t bytes = 0;
   bool rotated = false;
-  bool chosen = false;  // its codec was chosen to meet a target
+  bool chosen = false;       // its codec was chosen to meet a target
   bool keeps_zeros = false;  // it is sparse in the checkpoint (known once weights are read)
   // What coding it as planned adds to the divergence from the original's predictions, in nats a
   // token: measured before feedback; 0 where it was not.
