@@ -207,7 +207,8 @@ class Rates {
         encode_calibrated(source, storage, storage.rotated ? signs.data() : nullptr, *probe.problem,
                           CodingOptions(), team_, {}, loss);
     rates.train_block =
-        encoded.train_seconds / static_cast<double>(kRows * probe.cols / codec::kBlockColumns);
+        encoded.train_seconds /
+        (static_cast<double>(kRows) * static_cast<double>(probe.cols) / codec::kBlockColumns);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     return (took.count() - encoded.train_seconds) / static_cast<double>(kRows * probe.cols);
   }
