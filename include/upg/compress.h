@@ -51,6 +51,9 @@ struct CompressOptions {
   double bits = 0;   // a weight
   // A plan (JSON) that is used when it exists and written when it does not; may be empty.
   std::filesystem::path plan_file;
+  // Bytes of memory it may take, 0: no limit. Activations go to a file beside the output when they
+  // do not fit; what does not fit even then is an error.
+  uint64_t max_ram = 0;
   int threads = 0;     // 0: the physical cores this process may use
   bool force = false;  // replace an existing output; start over where a journal lies
   // Go on with the journal (OUTPUT.journal) that a calibrated compression leaves when it is

@@ -79,6 +79,9 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags);
 SamplingOptions sampling_options(const SamplingFlags& flags, const Engine& engine);
 
 // stdout, flushed. Throws Error(kIo) when it cannot, Error(kCancelled) when the reader has left.
+// "8G", "8GB", "7.5GiB", "8000000000": bytes. Throws Error(kUsage) naming the flag.
+uint64_t parse_bytes(std::string_view text, std::string_view flag);
+
 void print_text(std::string_view text);
 void print_note(std::string_view line);  // stderr, with a newline
 

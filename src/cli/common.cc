@@ -3,9 +3,11 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <random>
 
@@ -129,6 +131,25 @@ void print_text(std::string_view text) {
     }
     text.remove_prefix(static_cast<size_t>(put));
   }
+}
+
+uint64_t parse_bytes(std::string_view text, std::string_view flag) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  std::string unit(end, text.data() + text.size());
+  for (char& c : unit) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const bool binary = unit.size() == 3 && unit.ends_with("ib");
+  if (binary || (unit.size() == 2 && unit.ends_with("b"))) unit.resize(1);
+  static constexpr std::string_view kUnits = "kmgt";
+  const size_t power = unit.empty() || unit == "b" ? 0 : kUnits.find(unit) + 1;
+  const double bytes = value * std::pow(binary ? 1024.0 : 1000.0, static_cast<double>(power));
+  const bool known = power > 0 || unit.empty() || unit == "b";
+  if (error != std::errc() || !known || unit.size() > 1 || !(bytes >= 1 && bytes < 1e18)) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("{}: found \"{}\", allowed is a size such as 8G, 8GiB or 8000M", flag,
+                            base::printable(text)));
+  }
+  return static_cast<uint64_t>(bytes);
 }
 
 void print_note(std::string_view line) { write_all(STDERR_FILENO, std::string(line) + "\n"); }

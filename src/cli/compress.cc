@@ -22,6 +22,7 @@ struct CompressFlags {
   std::string output;
   CompressOptions options;
   std::vector<std::string> tensors;
+  std::string max_ram;
   bool dry_run = false;
   bool recommend = false;
 };
@@ -242,6 +243,7 @@ void print_result(const CompressFlags& flags, const CompressResult& result, bool
 
 void run(CompressFlags& flags, const Common& common) {
   flags.options.threads = common.threads;
+  if (!flags.max_ram.empty()) flags.options.max_ram = parse_bytes(flags.max_ram, "--max-ram");
   for (const std::string& text : flags.tensors) {
     flags.options.tensor_codecs.push_back(parse_override(text));
   }
@@ -304,6 +306,9 @@ void add_compress(CLI::App& app, Common& common) {
   verb->add_flag("--recommend", flags->recommend,
                  "Only print what each way to compress it comes to here: size, expected loss, "
                  "whether it fits memory, tokens a second; measures a little");
+  verb->add_option("--max-ram", flags->max_ram,
+                   "Memory it may take (8G, 8GiB, 8000M): activations go to a file beside the "
+                   "output when they do not fit");
   verb->add_flag("--dry-run", flags->dry_run,
                  "Only say what it would take: size, memory, disk, time; reads no weights, but for "
                  "--ratio, --bits and a new --plan");

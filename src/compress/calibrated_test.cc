@@ -40,6 +40,29 @@ TEST_F(CalibratedTest, SameBytesForAnyNumberOfThreads) {
   EXPECT_TRUE(verify(folder_ / "two.upg", folder_ / "source").ok);
 }
 
+TEST_F(CalibratedTest, SameBytesWithActivationsInAFile) {
+  const std::string roomy = bytes(options_, "roomy.upg");
+  const CompressPlan plan = plan_compression(folder_ / "source", options_);
+  options_.max_ram = plan.peak_ram_bytes - 1;
+  const CompressPlan tight = plan_compression(folder_ / "source", options_);
+  EXPECT_LT(tight.peak_ram_bytes, plan.peak_ram_bytes);
+  EXPECT_GT(tight.disk_bytes, plan.disk_bytes);
+  EXPECT_TRUE(bytes(options_, "tight.upg") == roomy);
+  EXPECT_EQ(folder_.entries(),
+            (std::vector<std::string>{"roomy.upg", "source", "text", "tight.upg"}));
+}
+
+TEST_F(CalibratedTest, TooLittleMemoryIsSaidBeforehand) {
+  options_.max_ram = 1'000'000;
+  try {
+    compress(folder_ / "source", folder_ / "out.upg", options_);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory) << error.what();
+  }
+  EXPECT_EQ(folder_.entries(), (std::vector<std::string>{"source", "text"}));
+}
+
 TEST_F(CalibratedTest, TheFileSaysHowItWasMade) {
   options_.tensor_codecs = {{"*.o_proj", "raw"}};
   const CompressResult result = compress(folder_ / "source", folder_ / "out.upg", options_);

@@ -21,29 +21,9 @@ using model::TensorSpec;
 constexpr int kCodingVersion = 1;
 
 constexpr int kWindowTokens = 1024;
-constexpr uint64_t kMaxInMemory = uint64_t{2} << 30;  // activations; more goes to a file
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-// Two tracks of residual streams and attention outputs.
-uint64_t activation_bytes(const model::ModelConfig& config, int windows, int tokens) {
-  const auto width = static_cast<uint64_t>(config.hidden + config.attention.q_width());
-  return 2 * sizeof(float) * width * static_cast<uint64_t>(windows) * static_cast<uint64_t>(tokens);
-}
-
-std::set<std::string> activations_in_two_bases(const Plan& plan) {
-  std::map<std::string, bool> rotated;
-  std::set<std::string> found;
-  for (size_t i = 0; i < plan.storage.size(); ++i) {
-    const TensorSpec& spec = plan.source.specs[i];
-    const Storage& storage = plan.storage[i];
-    if (!Calibration::codes(spec, storage)) continue;
-    const auto [before, fresh] = rotated.try_emplace(activation_of(spec), storage.rotated);
-    if (before->second != storage.rotated) found.insert(before->first);
-  }
-  return found;
 }
 
 // "model.layers.3." of a matrix of that layer.
@@ -68,7 +48,7 @@ Calibration::Calibration(const Plan& plan, const CompressOptions& options,
   backend.threads = plan.threads;
   backend_ = kernels::create_backend(backend);
   CalibratorOptions calibrator;
-  calibrator.in_memory = activation_bytes(config, text_.windows, text_.tokens) <= kMaxInMemory;
+  calibrator.in_memory = plan.activations_in_memory;
   calibrator.folder = folder;
   calibrator.stage = [this](std::string_view) {
     ++passed_;
@@ -140,23 +120,17 @@ int window_tokens(const model::ModelConfig& config) noexcept {
   return static_cast<int>(std::min<int64_t>(kWindowTokens, config.max_positions));
 }
 
-uint64_t calibration_memory(const model::ModelConfig& config, const CompressOptions& options,
-                            int threads) {
-  const auto tokens = static_cast<uint64_t>(window_tokens(config));
-  const auto widest = static_cast<uint64_t>(
-      std::max({codec::padded_cols(config.hidden), codec::padded_cols(config.intermediate),
-                codec::padded_cols(config.attention.q_width())}));
-  // Sums and the problem made of them (gram, drift, factor), with copies while they are turned; the
-  // factorisation of small ones runs in double.
-  const uint64_t moments = widest * widest * sizeof(float) * 8;
-  const uint64_t scratch = 2 * tokens * sizeof(float) *
-                           static_cast<uint64_t>(4 * config.hidden + 5 * config.intermediate +
-                                                 int64_t{2} * config.attention.qkv_width());
-  const uint64_t chunks = static_cast<uint64_t>(threads) * 64 * widest * sizeof(float) * 6;
-  const uint64_t activations =
-      std::min(kMaxInMemory,
-               activation_bytes(config, options.calibration_windows, static_cast<int>(tokens)));
-  return moments + scratch + chunks + activations;
+std::set<std::string> activations_in_two_bases(const Plan& plan) {
+  std::map<std::string, bool> rotated;
+  std::set<std::string> found;
+  for (size_t i = 0; i < plan.storage.size(); ++i) {
+    const TensorSpec& spec = plan.source.specs[i];
+    const Storage& storage = plan.storage[i];
+    if (!Calibration::codes(spec, storage)) continue;
+    const auto [before, fresh] = rotated.try_emplace(activation_of(spec), storage.rotated);
+    if (before->second != storage.rotated) found.insert(before->first);
+  }
+  return found;
 }
 
 }  // namespace upg::compression

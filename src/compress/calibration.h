@@ -68,8 +68,7 @@ class Calibration {
 // Tokens of a calibration window of that model.
 int window_tokens(const model::ModelConfig& config) noexcept;
 
-// Bytes it needs beyond what an uncalibrated compression does.
-uint64_t calibration_memory(const model::ModelConfig& config, const CompressOptions& options,
-                            int threads);
+// Activations that calibrated matrices read in two bases: not all of these are rotated alike.
+std::set<std::string> activations_in_two_bases(const Plan& plan);
 
 }  // namespace upg::compression

@@ -12,6 +12,7 @@
 #include "compress/calibrated_encode.h"
 #include "compress/calibration_text.h"
 #include "compress/encode.h"
+#include "compress/needs.h"
 #include "compress/sensitivity.h"
 #include "upg/error.h"
 
@@ -30,7 +31,6 @@ constexpr int64_t kSampleRows = 256;
 // Windows the sensitivities are measured on.
 constexpr int kWindows = 8;
 constexpr int kWindowTokens = 256;
-constexpr uint64_t kMaxInMemory = uint64_t{1} << 30;  // of streams; more goes to a file
 
 double elements_of(const TensorSpec& spec) {
   return static_cast<double>(spec.rows) * static_cast<double>(spec.cols);
@@ -96,6 +96,15 @@ double token_layers_to_measure(const Plan& plan, const CompressOptions& options)
   }
   return streams * plan.source.config.layers * kWindows *
          static_cast<double>(std::min<int64_t>(kWindowTokens, plan.source.config.max_positions));
+}
+
+uint64_t choice_stream_bytes(const Plan& plan, const CompressOptions& options) {
+  size_t open = 0;
+  for (size_t i = 0; i < plan.storage.size(); ++i) open += is_open(plan, i, options) ? 1 : 0;
+  const model::ModelConfig& config = plan.source.config;
+  return sensitivity_stream_bytes(
+      config, open, kWindows,
+      static_cast<int>(std::min<int64_t>(kWindowTokens, config.max_positions)));
 }
 
 bool is_open(const Plan& plan, size_t index, const CompressOptions& options) {
@@ -187,8 +196,8 @@ std::vector<double> CodecChoice::measured(const std::filesystem::path& folder,
   const std::unique_ptr<kernels::Backend> backend = kernels::create_backend(backend_options);
   const auto source = model::ModelSource::open(plan_.source.checkpoint.folder());
   SensitivityOptions options;
-  options.in_memory =
-      sensitivity_stream_bytes(config, open_.size(), text.windows, tokens) <= kMaxInMemory;
+  options.in_memory = sensitivity_stream_bytes(config, open_.size(), text.windows, tokens) <=
+                      streams_in_memory(options_);
   options.folder = folder;
   options.stage = reporter(progress);
   base::ThreadTeam team(plan_.threads);

@@ -64,6 +64,9 @@ class CodecChoice {
 // Tokens times layers that measuring runs, all its streams together.
 double token_layers_to_measure(const Plan& plan, const CompressOptions& options);
 
+// Of these streams.
+uint64_t choice_stream_bytes(const Plan& plan, const CompressOptions& options);
+
 // Whether an override or the matrix itself leaves its codec open.
 bool is_open(const Plan& plan, size_t index, const CompressOptions& options);
 

@@ -23,6 +23,7 @@
 #include "compress/estimate.h"
 #include "compress/journal.h"
 #include "compress/meter.h"
+#include "compress/needs.h"
 #include "compress/plan.h"
 #include "compress/plan_file.h"
 #include "compress/provenance.h"
@@ -84,6 +85,18 @@ void note(const CompressOptions& options, const std::string& line) {
 
 std::string journal_name(const std::filesystem::path& output) {
   return base::printable(Journal::folder_of(output).native());
+}
+
+// Bytes that a journal takes already.
+uint64_t journal_size(const std::filesystem::path& output) {
+  uint64_t bytes = 0;
+  std::error_code ignored;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(Journal::folder_of(output), ignored)) {
+    const uint64_t size = entry.file_size(ignored);
+    bytes += ignored ? 0 : size;
+  }
+  return bytes;
 }
 
 // Whether to go on with a journal. Finished work is given up only when the user says so.
@@ -392,12 +405,16 @@ CompressResult compress(const std::filesystem::path& checkpoint,
                         const ProgressCallback& progress) {
   compression::Plan plan = compression::make_plan(checkpoint, options);
   compression::check_output(checkpoint, output, options.force);
+  compression::check_memory(plan, options);  // before weights are read, and when all is known
   compression::keep_zeros(plan, options);
   const bool resume = compression::goes_on(output, options, compression::calibrates(plan, options));
   compression::choose(plan, output, options, resume, progress);
   base::remove_abandoned(output);
   base::remove_abandoned(std::filesystem::path(output) += ".parts");
-  compression::check_space(output, plan.summary.disk_bytes);
+  compression::check_memory(plan, options);
+  compression::check_space(
+      output, plan.summary.disk_bytes -
+                  std::min(plan.summary.disk_bytes, compression::journal_size(output)));
   CompressResult result;
   {
     compression::Job job(plan, output, options, progress);

@@ -11,6 +11,7 @@
 #include "compress/calibration.h"
 #include "compress/encode.h"
 #include "compress/estimate.h"
+#include "compress/needs.h"
 #include "compress/provenance.h"
 #include "compress/row_reader.h"
 #include "compress/zeros.h"
@@ -22,9 +23,6 @@ namespace {
 using base::DType;
 using model::Role;
 using model::TensorSpec;
-
-// What a process of ours holds before it has read a weight: code, allocator, headers.
-constexpr uint64_t kProcessBytes = uint64_t{64} << 20;
 
 uint64_t elements_of(const TensorSpec& spec) {
   return static_cast<uint64_t>(spec.rows) * static_cast<uint64_t>(spec.cols);
@@ -84,54 +82,6 @@ uint64_t header_estimate(const Plan& plan, const CompressOptions& options) {
     }
   }
   return format::estimate_header(info, names);
-}
-
-// What the parts of one matrix ask for.
-struct PartNeeds {
-  uint64_t memory = 0;  // while it is encoded: byte-sized parts twice (their aligned copy)
-  uint64_t kept = 0;    // until the end of the file
-  uint64_t parked = 0;  // on disk until the end of the file
-};
-
-PartNeeds needs_of(const std::vector<codec::PartSpec>& parts, bool version2) {
-  PartNeeds needs;
-  for (const codec::PartSpec& part : parts) {
-    const uint64_t bytes = bytes_of({&part, 1});
-    needs.memory += base::size_of(part.dtype) == 1 ? 2 * bytes : bytes;
-    if (!is_large(part, version2)) {
-      needs.kept += bytes;
-    } else if (!version2 && bytes % 64 != 0) {
-      needs.parked += bytes;
-    }
-  }
-  return needs;
-}
-
-// Peak of the resident set while it runs, and disk: the largest matrix as it is encoded, a few
-// chunks of rows a thread, the training sample with room for what the encoder derives from it, and
-// all that is kept for the end of the file.
-void estimate_needs(Plan& plan) {
-  uint64_t largest = 0;
-  uint64_t chunk = 0;
-  uint64_t kept = text_bytes(plan.source) * 3;
-  uint64_t parked = 0;
-  for (size_t i = 0; i < plan.storage.size(); ++i) {
-    const TensorSpec& spec = plan.source.specs[i];
-    if (!plan.storage[i].is_matrix()) {
-      kept += elements_of(spec) * sizeof(float);
-      continue;
-    }
-    const PartNeeds needs = needs_of(plan.storage[i].parts(spec.rows, spec.cols), plan.version2());
-    largest = std::max(largest, needs.memory);
-    kept += needs.kept;
-    parked += needs.parked;
-    const auto row = static_cast<uint64_t>(codec::padded_cols(spec.cols)) * sizeof(float);
-    chunk = std::max({chunk, static_cast<uint64_t>(chunk_rows(spec.cols)) * row,
-                      static_cast<uint64_t>(sample_rows(spec.rows, spec.cols)) * row});
-  }
-  plan.summary.disk_bytes = plan.summary.output_bytes + parked;
-  plan.summary.peak_ram_bytes =
-      kProcessBytes + largest + kept + chunk * (4 * static_cast<uint64_t>(plan.threads) + 4);
 }
 
 void sum_bits(Plan& plan) {
@@ -211,10 +161,7 @@ void summarise(Plan& plan, const CompressOptions& options) {
       4.0 * static_cast<double>(summary.parameters) / static_cast<double>(summary.output_bytes);
   summary.bits_per_weight = 32.0 / summary.ratio_f32;
   for (const size_t i : plan.chosen) summary.tensors[i].chosen = true;
-  estimate_needs(plan);
-  if (calibrates(plan, options)) {
-    plan.summary.peak_ram_bytes += calibration_memory(plan.source.config, options, plan.threads);
-  }
+  estimate_needs(plan, options);
   sum_bits(plan);
 }
 
@@ -244,6 +191,7 @@ CompressPlan plan_compression(const std::filesystem::path& checkpoint,
       compression::guess_codecs(plan, options);
     }
   }
+  compression::check_memory(plan, options);
   plan.summary.seconds_estimate = compression::estimate_seconds(plan, options);
   return plan.summary;
 }

@@ -31,6 +31,7 @@ struct Plan {
   CompressPlan summary;          // but for seconds_estimate
   uint64_t data_bytes = 0;       // of all tensors of the file
   uint64_t header_estimate = 0;  // what UpgWriter asks for
+  bool activations_in_memory = true;  // of a calibration; else in a file
   int threads = 1;
 
   bool version2() const noexcept { return profile.version.starts_with("2."); }

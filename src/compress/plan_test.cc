@@ -203,6 +203,40 @@ TEST(PlanPhi4, EveryProfileStaysWithinTheMemoryPromised) {
   }
 }
 
+TEST(PlanPhi4, CalibratesInEightGigabytes) {
+  const TempFolder folder;
+  write_phi4_headers(folder / "phi4");
+  CompressOptions options;
+  options.threads = 2;
+  options.max_ram = 8'000'000'000;
+  const Plan plan = make_plan(folder / "phi4", options);
+  EXPECT_FALSE(plan.activations_in_memory);
+  EXPECT_LE(plan.summary.peak_ram_bytes, options.max_ram);
+  // What went out of memory takes disk: 128 windows of 1,024 tokens, 10,240 floats, two models.
+  EXPECT_GT(plan.summary.disk_bytes, plan.summary.output_bytes + uint64_t{131072} * 10240 * 8);
+  options.max_ram = 100'000'000'000;
+  const Plan roomy = make_plan(folder / "phi4", options);
+  EXPECT_TRUE(roomy.activations_in_memory);
+  EXPECT_GT(roomy.summary.peak_ram_bytes, plan.summary.peak_ram_bytes);
+}
+
+TEST(PlanPhi4, SaysHowMuchMemoryItNeeds) {
+  const TempFolder folder;
+  write_phi4_headers(folder / "phi4");
+  CompressOptions options;
+  options.threads = 2;
+  options.max_ram = 3'000'000'000;
+  try {
+    plan_compression(folder / "phi4", options);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
+    const std::string_view message = error.what();
+    EXPECT_TRUE(message.starts_with("--max-ram: found 3.00 GB, needed are ")) << message;
+    EXPECT_NE(message.find(" bytes)"), std::string_view::npos) << message;
+  }
+}
+
 TEST(PlanSamples, Books74mComesCloseToTen) {
   const auto source = sample_checkpoint("books-74m");
   if (!source) GTEST_SKIP() << "books-74m is neither in UPG_TEST_MODELS nor beside the repository";
