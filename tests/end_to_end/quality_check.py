@@ -13,8 +13,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "models/books-12m"
 WHOLE = ["--tensor", "model.embed_tokens=raw", "--tensor", "lm_head=raw"]  # so that only layers differ
-WINDOWS = 12  # of calibration
-EVALUATED = 6
+WINDOWS = 8  # of calibration
+EVALUATED = 4
 
 
 def run(upg, *arguments):
