@@ -32,6 +32,14 @@ constexpr size_t kMaxTextBytes = size_t{256} << 20;
   throw Error(ErrorCode::kInvalidData, fmt::format("{}: {}", base::printable(name), what));
 }
 
+// One in so many bytes may be a control character, as old printers' files have them.
+constexpr size_t kControlShare = 100;
+
+bool is_control(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return (byte < 0x20 && (byte < '\t' || byte > '\r')) || byte == 0x7f;
+}
+
 void check_text(std::string_view text, std::string_view name) {
   if (text.empty()) refuse(name, "found an empty file, allowed is a text to calibrate on (SIZE)");
   if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
@@ -39,6 +47,11 @@ void check_text(std::string_view text, std::string_view name) {
   }
   if (const size_t valid = base::valid_utf8_prefix(text); valid != text.size()) {
     refuse(name, fmt::format("found a byte that is not UTF-8 at {} (UTF8)", valid));
+  }
+  const auto controls = static_cast<size_t>(std::count_if(text.begin(), text.end(), is_control));
+  if (controls > text.size() / kControlShare) {
+    refuse(name, fmt::format("found {} control characters among {} bytes, allowed is a text (KIND)",
+                             controls, text.size()));
   }
 }
 
@@ -50,7 +63,8 @@ tokenizer::Tokenizer tokenizer_of(const format::Checkpoint& checkpoint) {
            "holds no tokenizer.json, which calibration needs; --calibrate none goes without "
            "(MISSING)");
   }
-  return tokenizer::Tokenizer::load(text, checkpoint.text("tokenizer_config.json"), name);
+  const std::string file = base::printable((checkpoint.folder() / "tokenizer.json").native());
+  return tokenizer::Tokenizer::load(text, checkpoint.text("tokenizer_config.json"), file);
 }
 
 }  // namespace

@@ -175,10 +175,12 @@ class Job {
   }
 
   // What remains of a job that failed, to be said behind its error.
-  std::string remains() const {
+  std::string remains(ErrorCode code) const {
     if (!journal_ || journal_->finished() == 0) return {};
-    return fmt::format("; {} keeps the {} finished matrices, --resume goes on with them",
-                       journal_name(output_), journal_->finished());
+    // What the same job would run into again is not worth going on.
+    const bool again = code == ErrorCode::kInvalidData || code == ErrorCode::kUnsupported;
+    return fmt::format("; {} keeps the {} finished matrices{}", journal_name(output_),
+                       journal_->finished(), again ? "" : ", --resume goes on with them");
   }
 
   void add_to(CompressResult& result) const {
@@ -421,7 +423,7 @@ CompressResult compress(const std::filesystem::path& checkpoint,
     try {
       job.run(resume);
     } catch (const Error& error) {
-      throw Error(error.code(), error.what() + job.remains());
+      throw Error(error.code(), error.what() + job.remains(error.code()));
     }
     job.add_to(result);
   }
