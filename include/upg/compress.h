@@ -59,6 +59,9 @@ struct CompressOptions {
   // Go on with the journal (OUTPUT.journal) that a calibrated compression leaves when it is
   // stopped: the same job only. Without a journal everything starts afresh.
   bool resume = false;
+  // The journal also keeps the calibration's activations, once a layer at most, when running the
+  // text has taken that many seconds since it last did.
+  double keep_streams_seconds = 60;
   // Told what a person may want to know beside progress: one line each.
   std::function<void(std::string_view line)> note;
 };

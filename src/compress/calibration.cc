@@ -36,7 +36,10 @@ std::string layer_of(const TensorSpec& spec) {
 
 Calibration::Calibration(const Plan& plan, const CompressOptions& options,
                          const std::filesystem::path& folder, base::ThreadTeam& team)
-    : team_(team), text_name_(calibration_name(options)) {
+    : team_(team),
+      text_name_(calibration_name(options)),
+      hidden_(plan.source.config.hidden),
+      worth_keeping_(options.keep_streams_seconds) {
   use_one_blas_thread();  // the team is the one that splits work
   const model::ModelConfig& config = plan.source.config;
   const std::string text = calibration_source(options.calibrate);
@@ -54,6 +57,7 @@ Calibration::Calibration(const Plan& plan, const CompressOptions& options,
     ++passed_;
     if (pass_) pass_(std::min(1.0, passed_ / (2.0 * text_.windows)));
   };
+  calibrator.reached = [this](int layer) { reached(layer); };
   calibrator_.emplace(model::ModelSource::open(plan.source.checkpoint.folder()), text_, *backend_,
                       team, std::move(calibrator));
 }
@@ -94,6 +98,42 @@ void Calibration::coded(const TensorSpec& spec, const SourceMatrix& source, cons
   calibrator_->coded(spec, kept_.back().matrix.bind(source, *storage.codec, signs));
   // Once a layer speaks, the layers before it have been run for the last time.
   kept_.remove_if([&](const Kept& kept) { return kept.layer != layer; });
+}
+
+void Calibration::reached(int layer) {
+  if (!keep || calibrator_->forward_seconds() - kept_at_ < worth_keeping_) return;
+  kept_at_ = calibrator_->forward_seconds();
+  keep(layer);
+}
+
+StreamFile Calibration::complete(StreamFile what) const {
+  what.windows = text_.windows;
+  what.tokens = text_.tokens;
+  what.hidden = hidden_;
+  return what;
+}
+
+uint64_t Calibration::stream_bytes() const { return complete({}).bytes(); }
+
+void Calibration::write_streams(StreamFile what, const std::function<void()>& tick) {
+  compression::write_streams(complete(what), calibrator_->original(), calibrator_->compressed(),
+                             tick);
+}
+
+bool Calibration::read_streams(StreamFile what, const std::function<void()>& tick,
+                               const std::function<void(std::string_view)>& damaged) {
+  try {
+    compression::read_streams(complete(what), calibrator_->original(), calibrator_->compressed(),
+                              tick);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kInvalidData) throw;
+    damaged(error.what());
+    calibrator_->start_over();
+    return false;
+  }
+  calibrator_->start_at(what.layer);
+  kept_at_ = calibrator_->forward_seconds();
+  return true;
 }
 
 CalibrationFacts Calibration::facts() const {

@@ -17,6 +17,7 @@
 #include "compress/calibrator.h"
 #include "compress/plan.h"
 #include "compress/provenance.h"
+#include "compress/stream_file.h"
 
 namespace upg::compression {
 
@@ -41,11 +42,23 @@ class Calibration {
   void coded(const model::TensorSpec& spec, const SourceMatrix& source, const Storage& storage,
              const uint8_t* signs, EncodedMatrix encoded);
 
+  // Where what was run so far may be kept: told that there is something worth keeping, and where it
+  // stands.
+  std::function<void(int layer)> keep;
+  uint64_t stream_bytes() const;
+  void write_streams(StreamFile what, const std::function<void()>& tick);
+  // Goes on before that layer; false when the file is damaged, of which `damaged` is told why.
+  bool read_streams(StreamFile what, const std::function<void()>& tick,
+                    const std::function<void(std::string_view)>& damaged);
+
   CalibrationFacts facts() const;
   // Where the time went so far.
   void add_times(CompressTimes& times) const;
 
  private:
+  void reached(int layer);
+  StreamFile complete(StreamFile what) const;
+
   struct Kept {
     std::string layer;
     EncodedMatrix matrix;
@@ -55,6 +68,7 @@ class Calibration {
   CalibrationText text_;
   std::string text_name_;
   std::string text_hash_;
+  int64_t hidden_;
   CodingOptions coding_;
   std::unique_ptr<kernels::Backend> backend_;
   std::optional<Calibrator> calibrator_;
@@ -63,6 +77,8 @@ class Calibration {
   std::function<void(double)> pass_;  // of the matrix at hand
   int passed_ = 0;                    // windows, of all passes for it
   double coding_seconds_ = 0;
+  double worth_keeping_;  // seconds of running the text
+  double kept_at_ = 0;    // how many there were when streams were kept or read
 };
 
 // Tokens of a calibration window of that model.

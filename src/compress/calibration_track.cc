@@ -1,8 +1,10 @@
 #include "compress/calibration_track.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
+#include "base/check.h"
 #include "base/checked.h"
 
 namespace upg::compression {
@@ -62,6 +64,11 @@ void CalibrationTrack::embed(const kernels::Weight& embedding) {
     backend_.download(stream_.window(window), x_.floats(), x_.size());
     stream_.release(window);
   }
+}
+
+void CalibrationTrack::set_stream(int window, std::span<const std::byte> bytes) {
+  UPG_CHECK(bytes.size() == x_.size());
+  std::memcpy(stream_.window(window), bytes.data(), bytes.size());
 }
 
 void CalibrationTrack::norm(int window, const float* weight) {

@@ -4,6 +4,7 @@
 // Two tracks run side by side: the original weights and the weights as coded so far.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -38,6 +39,8 @@ class CalibrationTrack {
   void finish(int window);             // adds down's output: the stream stands after the layer
   // The residual stream [tokens, hidden] as the last of these calls for the window left it.
   const float* stream(int window) { return stream_.window(window); }
+  // bytes: [tokens, hidden] floats, in place of what the stream was.
+  void set_stream(int window, std::span<const std::byte> bytes);
   void release(int window) noexcept { stream_.release(window); }  // the stream's pages
   // Of the head: [tokens, hidden] after the final norm.
   const float* final_input(int window, const float* final_norm);

@@ -62,15 +62,12 @@ Calibrator::Calibrator(std::shared_ptr<const model::ModelSource> source,
       original_(source_->config(), backend, text, options_.folder, options_.in_memory),
       compressed_(source_->config(), backend, text, options_.folder, options_.in_memory) {
   for (const TensorSpec& spec : source_->specs()) {
-    if (spec.role == Role::kEmbedding) {
-      original_.embed(*backend.load(source_->matrix(spec)));
-      source_->release(spec);
-    }
     if (spec.name != "model.norm.weight") continue;
     const std::vector<float> values = source_->vector(spec);
     final_norm_ = backend.allocate(values.size() * sizeof(float));
     backend.upload(final_norm_.floats(), values.data(), final_norm_.size());
   }
+  start_over();
 }
 
 Calibrator::~Calibrator() = default;
@@ -84,6 +81,17 @@ void Calibrator::advance(int layer, int stage) {
     enter_layer(layer_ + 1);
   }
   while (next_stage_ < stage) run_stage(next_stage_++);
+}
+
+void Calibrator::start_at(int layer) { enter_layer(layer); }
+
+void Calibrator::start_over() {
+  layer_ = -1;
+  for (const TensorSpec& spec : source_->specs()) {
+    if (spec.role != Role::kEmbedding) continue;
+    original_.embed(*backend_.load(source_->matrix(spec)));
+    source_->release(spec);
+  }
 }
 
 void Calibrator::enter_layer(int layer) {
@@ -106,6 +114,7 @@ void Calibrator::leave_layer() {
   for (const TensorSpec& spec : source_->specs()) {
     if (spec.role == Role::kMatrix && model::layer_of(spec) == layer_) source_->release(spec);
   }
+  if (options_.reached) options_.reached(layer_ + 1);
   forward_seconds_ += now() - begin;
 }
 
@@ -177,8 +186,11 @@ const CodingProblem& Calibrator::problem_for(const TensorSpec& spec, const uint8
 }
 
 void Calibrator::coded(const TensorSpec& spec, const codec::Matrix& matrix) {
-  if (spec.role == Role::kEmbedding) return compressed_.embed(*backend_.load(matrix));
-  if (spec.role != Role::kMatrix) return;
+  if (spec.role == Role::kEmbedding) {
+    if (layer_ < 0) compressed_.embed(*backend_.load(matrix));
+    return;
+  }
+  if (spec.role != Role::kMatrix || model::layer_of(spec) < layer_) return;
   // A matrix that was not calibrated may be the first to speak of its layer.
   advance(model::layer_of(spec), find_stage(spec));
   model::layer_part(compressed_.layer, spec).weight = backend_.load(matrix);

@@ -28,6 +28,8 @@ struct CalibratorOptions {
   bool in_memory = true;  // activations; else in a file in `folder`
   std::filesystem::path folder;
   std::function<void(std::string_view)> stage;  // told what is being run; may throw to stop
+  // Told that both streams stand before that layer, which has not been entered.
+  std::function<void(int layer)> reached;
 };
 
 class Calibrator {
@@ -46,6 +48,14 @@ class Calibrator {
   // The matrix as it will be in the file, for everything after it. What it views must live until
   // the next layer's first matrix is coded.
   void coded(const model::TensorSpec& spec, const codec::Matrix& matrix);
+
+  CalibrationTrack& original() noexcept { return original_; }
+  CalibrationTrack& compressed() noexcept { return compressed_; }
+  // Somebody has set both streams to what they are before that layer: what was before it need not
+  // be run, and what is coded() of it is passed over.
+  void start_at(int layer);
+  // As after the construction, before anything was coded.
+  void start_over();
 
   double forward_seconds() const noexcept { return forward_seconds_; }
   double moments_seconds() const noexcept { return moments_seconds_; }

@@ -30,6 +30,7 @@
 #include "compress/source_hash.h"
 #include "compress/zeros.h"
 #include "format/upg_file.h"
+#include "model/layer_loader.h"
 
 namespace upg::compression {
 namespace {
@@ -199,9 +200,57 @@ class Job {
     journal_.emplace(output_, job, resume);
     if (!resume && !plan_.kl.empty()) write_plan(Journal::plan_file(output_), plan_, "");
     if (resume) {
-      note(options_, fmt::format("{}: goes on with {} finished matrices", journal_name(output_),
-                                 journal_->finished()));
+      start_layer_ = take_over_streams();
+      note(options_, fmt::format("{}: goes on with {} finished matrices, at layer {}",
+                                 journal_name(output_), journal_->finished(), start_layer_));
     }
+    calibration_->keep = [this](int layer) { keep_streams(layer); };
+  }
+
+  bool finished_before(int layer) const {
+    for (size_t i = 0; i < plan_.storage.size(); ++i) {
+      const TensorSpec& spec = plan_.source.specs[i];
+      if (spec.role != model::Role::kMatrix || model::layer_of(spec) >= layer) continue;
+      if (!Calibration::codes(spec, plan_.storage[i])) continue;
+      if (!journal_->load(i, spec.name, [](std::string_view) {})) return false;
+    }
+    return true;
+  }
+
+  // The layer before which the calibration goes on; 0: it starts over.
+  int take_over_streams() {
+    const std::optional<int> layer = journal_->streams_layer();
+    if (!layer || *layer > plan_.source.config.layers || !finished_before(*layer)) return 0;
+    const bool taken = calibration_->read_streams(
+        stream_file(*layer), [this] { meter_.tick(0); },
+        [this](std::string_view why) {
+          note(options_, fmt::format("{}; running the text again", why));
+        });
+    return taken ? *layer : 0;
+  }
+
+  StreamFile stream_file(int layer) const {
+    StreamFile file;
+    file.file = journal_->streams_file(layer);
+    file.job = journal_->job();
+    file.layer = layer;
+    return file;
+  }
+
+  // Worth a note, not worth a failure: without it going on takes longer.
+  void keep_streams(int layer) {
+    const double begin = now();
+    std::error_code error;
+    const auto space = std::filesystem::space(folder_of(output_), error);
+    if (!error && space.available < 2 * calibration_->stream_bytes()) return;
+    try {
+      calibration_->write_streams(stream_file(layer), [this] { meter_.tick(0); });
+      journal_->drop_streams_before(layer);
+    } catch (const Error& failure) {
+      if (failure.code() != ErrorCode::kIo) throw;
+      note(options_, fmt::format("{}; going on would run the text again", failure.what()));
+    }
+    times_.writing += now() - begin;
   }
 
   // Of what is still to be done.
@@ -209,6 +258,9 @@ class Job {
     std::vector<TensorCost> costs = estimate_costs(plan_, options_);
     for (size_t i = 0; i < costs.size(); ++i) {
       if (journal_ && journal_->holds(i)) costs[i] = {.forward = costs[i].forward};
+      const TensorSpec& spec = plan_.source.specs[i];
+      const bool before = spec.role == model::Role::kMatrix && model::layer_of(spec) < start_layer_;
+      if (before) costs[i].forward = 0;
     }
     return costs;
   }
@@ -392,6 +444,7 @@ class Job {
   std::vector<Provenance::Measure> measures_;
   CompressTimes times_;  // without the calibration's own
   int resumed_ = 0;
+  int start_layer_ = 0;  // the text was run up to it before
   Meter meter_;
   std::optional<Calibration> calibration_;
   std::optional<Journal> journal_;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -24,6 +25,7 @@ namespace {
 constexpr std::string_view kJob = "job.json";
 constexpr std::string_view kPlan = "plan.json";
 constexpr std::string_view kMatrix = ".matrix";
+constexpr std::string_view kStreams = "streams-";
 constexpr std::string_view kTemporary = ".tmp-";
 constexpr size_t kMaxJobBytes = size_t{16} << 20;
 constexpr size_t kMostDifferences = 3;  // in a message
@@ -47,7 +49,8 @@ Contents contents_of(const std::filesystem::path& folder) {
     contents.has_job = contents.has_job || name == kJob;
     contents.matrices += is_matrix ? 1 : 0;
     contents.files.push_back(it->path());
-    if (is_matrix || name == kJob || name == kPlan || name.find(kTemporary) != std::string::npos)
+    if (is_matrix || name == kJob || name == kPlan || name.starts_with(kStreams) ||
+        name.find(kTemporary) != std::string::npos)
       continue;
     throw Error(ErrorCode::kUsage,
                 fmt::format("{}: found {}, which no journal of a compression holds; allowed is a "
@@ -204,6 +207,34 @@ void Journal::check_job(const JobFields& job) const {
 
 std::filesystem::path Journal::file_of(size_t index) const {
   return folder_ / fmt::format("{:05}{}", index, kMatrix);
+}
+
+std::filesystem::path Journal::streams_file(int layer) const {
+  return folder_ / fmt::format("{}{:05}.layer", kStreams, layer);
+}
+
+std::optional<int> Journal::streams_layer() const {
+  std::optional<int> last;
+  for (const std::filesystem::path& file : contents_of(folder_).files) {
+    const std::string name = file.filename().native();
+    int layer = 0;
+    if (!name.starts_with(kStreams)) continue;
+    const auto [end, error] =
+        std::from_chars(name.data() + kStreams.size(), name.data() + name.size(), layer);
+    if (error != std::errc() || std::string_view(end) != ".layer") continue;
+    last = std::max(last.value_or(0), layer);
+  }
+  return last;
+}
+
+void Journal::drop_streams_before(int layer) {
+  std::error_code ignored;
+  for (const std::filesystem::path& file : contents_of(folder_).files) {
+    const bool other = file != streams_file(layer);
+    if (other && file.filename().native().starts_with(kStreams)) {
+      std::filesystem::remove(file, ignored);
+    }
+  }
 }
 
 bool Journal::holds(size_t index) const {

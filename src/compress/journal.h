@@ -2,7 +2,8 @@
 // stopped in any way can go on where it was.
 //
 // The folder OUTPUT.journal holds job.json, which says what determines the result, plan.json where
-// codecs were chosen by measuring, and a file a finished matrix (00012.matrix is that of tensor 12
+// codecs were chosen by measuring, streams-00003.layer, activations before layer 3, and a file a
+// finished matrix (00012.matrix is that of tensor 12
 // of the plan): a safetensors file with the parts of its codec. Each appears whole, synced to disk.
 #pragma once
 
@@ -49,6 +50,14 @@ class Journal {
                                     const std::function<void(std::string_view)>& damaged) const;
   void store(size_t index, std::string_view tensor, const EncodedMatrix& matrix);
   int finished() const noexcept { return finished_; }  // matrices that it holds
+
+  // Where the activations before a layer are kept (compress/stream_file.h), and the last layer they
+  // were kept of.
+  std::filesystem::path streams_file(int layer) const;
+  std::optional<int> streams_layer() const;
+  void drop_streams_before(int layer);
+
+  const std::string& job() const noexcept { return job_; }
 
   // Where the choice of codecs is kept, for those who make one (compress/plan_file.h).
   static std::filesystem::path plan_file(const std::filesystem::path& output);

@@ -128,6 +128,49 @@ TEST_F(JournalTest, GoesOnMoreThanOnce) {
   EXPECT_TRUE(read_bytes(output()) == whole());
 }
 
+TEST_F(JournalTest, GoesOnAtALayer) {
+  options_.keep_streams_seconds = 0;
+  EXPECT_NE(stopped_after(6), "");  // two of the second layer's
+  EXPECT_TRUE(std::filesystem::exists(journal() / "streams-00001.layer"));
+  EXPECT_EQ(resume(), "");
+  EXPECT_TRUE(has(notes_, "6 finished matrices, at layer 1")) << notes_;
+  EXPECT_TRUE(read_bytes(output()) == whole());
+  std::filesystem::remove(output());
+  EXPECT_NE(stopped_after(kCalibrated), "");  // the head too, behind the last layer
+  EXPECT_EQ(resume(), "");
+  EXPECT_TRUE(has(notes_, "9 finished matrices, at layer 2")) << notes_;
+  EXPECT_TRUE(read_bytes(output()) == whole());
+}
+
+TEST_F(JournalTest, DamagedActivationsAreComputedAgain) {
+  options_.keep_streams_seconds = 0;
+  const auto file = journal() / "streams-00001.layer";
+  const auto resumed_with = [&](const std::function<void(std::string&)>& damage) {
+    notes_.clear();
+    std::filesystem::remove(output());
+    EXPECT_NE(stopped_after(6), "");
+    std::string bytes = read_bytes(file);
+    damage(bytes);
+    write_bytes(file, bytes);
+    EXPECT_EQ(resume(), "");
+    EXPECT_TRUE(has(notes_, "running the text again")) << notes_;
+    EXPECT_TRUE(read_bytes(output()) == whole());
+  };
+  resumed_with([](std::string& bytes) { bytes.back() = static_cast<char>(bytes.back() ^ 1); });
+  resumed_with([](std::string& bytes) { bytes.resize(bytes.size() / 2); });
+}
+
+TEST_F(JournalTest, ActivationsOfADamagedLayerAreNotUsed) {
+  options_.keep_streams_seconds = 0;
+  EXPECT_NE(stopped_after(6), "");
+  for (const auto& entry : std::filesystem::directory_iterator(journal())) {
+    if (entry.path().filename() == "00002.matrix") write_bytes(entry.path(), "");
+  }
+  EXPECT_EQ(resume(), "");
+  EXPECT_TRUE(has(notes_, "at layer 0")) << notes_;
+  EXPECT_TRUE(read_bytes(output()) == whole());
+}
+
 TEST_F(JournalTest, FinishedWorkIsGivenUpOnlyOnRequest) {
   EXPECT_NE(stopped_after(2), "");
   const std::string message = error([&] { compress(source(), output(), options_); });
