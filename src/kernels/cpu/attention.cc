@@ -22,7 +22,7 @@ void load_page(const std::byte* cache, KvType type, const AttentionTask& task, i
 }
 
 // The products of q with four rows of k, `dim` apart.
-inline __m128 dot_four(const float* q, const float* k, int dim) {
+inline Quad dot_four(const float* q, const float* k, int dim) {
   Floats a = zeros(), b = zeros(), c = zeros(), d = zeros();
   const auto step = [&](Floats x, Floats k0, Floats k1, Floats k2, Floats k3) {
     a = multiply_add(x, k0, a);
@@ -87,7 +87,7 @@ float score(const float* q, const float* k, int dim, float scale, Weights& w) {
   float raw[kPageTokens];
   const int whole = w.first / 4 * 4;  // slots beyond the seen ones are computed and passed over
   for (int slot = whole; slot <= w.last; slot += 4) {
-    _mm_storeu_ps(raw + slot, dot_four(q, k + slot * dim, dim));
+    store_quad(raw + slot, dot_four(q, k + slot * dim, dim));
   }
   for (float& s : w.at) s = -__builtin_inff();
   for (int slot = w.first; slot <= w.last; ++slot) w.at[slot] = raw[slot] * scale;

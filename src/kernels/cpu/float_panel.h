@@ -18,10 +18,8 @@ struct alignas(64) FloatPanel {
 // One row of 16 levels, scaled.
 template <class Levels>
 inline void widen_levels(const uint8_t* stored, Floats scale, float* to) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(stored));
   int8_t levels[16];
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(levels),
-                   _mm_sub_epi8(bytes, _mm_set1_epi8(static_cast<char>(Levels::kOffset))));
+  for (int i = 0; i < 16; ++i) levels[i] = static_cast<int8_t>(stored[i] - Levels::kOffset);
   for (int i = 0; i < 16; i += kLanes) store(to + i, load_int8(levels + i) * scale);
 }
 

@@ -52,7 +52,7 @@ inline __attribute__((always_inline)) void multiply_columns(const Weights& weigh
 
 // products[t]: those of kRows rows with input t (zero beyond kRows).
 template <class Element, int kRows, int kTokens>
-inline void multiply_tile(const Tile& tile, __m128 (&products)[kTokens]) {
+inline void multiply_tile(const Tile& tile, Quad (&products)[kTokens]) {
   Floats sums[kTokens][kTileRows];
   for (auto& of_token : sums) {
     for (Floats& sum : of_token) sum = zeros();
@@ -77,11 +77,11 @@ inline void multiply_tile(const Tile& tile, __m128 (&products)[kTokens]) {
 
 template <class Element, int kRows, int kTokens>
 void multiply_and_store(const Tile& tile, float* y, int64_t stride, Store how) {
-  __m128 products[kTokens];
+  Quad products[kTokens];
   multiply_tile<Element, kRows, kTokens>(tile, products);
   for (int t = 0; t < kTokens; ++t) {
     float values[kTileRows];
-    _mm_storeu_ps(values, products[t]);
+    store_quad(values, products[t]);
     for (int r = 0; r < kRows; ++r) {
       float& to = y[t * stride + r];
       to = how == Store::kAdd ? to + values[r] : values[r];

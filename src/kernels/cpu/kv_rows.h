@@ -30,7 +30,7 @@ inline void load_q8_row(const std::byte* row, int n, float* x) {
   for (int i = 0; i < n; i += kQ8Values, row += kQ8Bytes) {
     uint16_t bits;
     __builtin_memcpy(&bits, row, 2);
-    const Floats scale = splat(_cvtsh_ss(bits));
+    const Floats scale = splat(half_to_float(bits));
     for (int j = 0; j < kQ8Values; j += kLanes) store(x + i + j, load_int8(row + 2 + j) * scale);
   }
 }
@@ -56,8 +56,8 @@ inline void store_q8_row(std::byte* row, const float* x, int n) {
     Floats most = zeros();
     for (int j = 0; j < kQ8Values; j += kLanes) most = larger(most, magnitude(load(x + i + j)));
     const float wanted = largest(most) / 127.0f;
-    const uint16_t bits = _cvtss_sh(wanted < 65504.0f ? wanted : 65504.0f, 0);
-    const float scale = _cvtsh_ss(bits);
+    const uint16_t bits = float_to_half(wanted < 65504.0f ? wanted : 65504.0f);
+    const float scale = half_to_float(bits);
     __builtin_memcpy(row, &bits, 2);
     for (int j = 0; j < kQ8Values; j += kLanes) {
       const Floats v = scale > 0 ? load(x + i + j) / splat(scale) : zeros();

@@ -10,6 +10,8 @@ namespace upg::kernels::UPG_ISA {
 
 using Ints = __m256i;
 using Floats = __m256;
+using Quad = __m128;  // four floats
+using Rows = __m128;  // kRowsPerVector floats, in the lowest lanes
 
 constexpr int kLanes = 8;          // floats in a register
 constexpr int kRowsPerVector = 2;  // interleaved rows in a register: 16 bytes each
@@ -99,21 +101,22 @@ static inline float largest(Floats v) {
   return _mm_cvtss_f32(_mm_max_ss(d, _mm_shuffle_ps(d, d, 1)));
 }
 // The sums of four registers, side by side.
-static inline __m128 sums_of_four(Floats a, Floats b, Floats c, Floats d) {
+static inline Quad sums_of_four(Floats a, Floats b, Floats c, Floats d) {
   const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
   return halves(all);
 }
+static inline void store_quad(float* p, Quad v) { _mm_storeu_ps(p, v); }
 // Each row's four lanes added: the sums of the kRowsPerVector rows, side by side.
-static inline __m128 row_sums(Floats v) {
+static inline Rows row_sums(Floats v) {
   const Floats pairs = _mm256_hadd_ps(v, v);
   const Floats rows = _mm256_hadd_ps(pairs, pairs);
   return _mm_unpacklo_ps(_mm256_castps256_ps128(rows), _mm256_extractf128_ps(rows, 1));
 }
-// kRowsPerVector floats, in the lower half.
-static inline __m128 load_rows(const float* p) {
+static inline Rows load_rows(const float* p) {
   return _mm_loadl_pi(_mm_setzero_ps(), reinterpret_cast<const __m64*>(p));
 }
-static inline void store_rows(float* p, __m128 v) { _mm_storel_pi(reinterpret_cast<__m64*>(p), v); }
+static inline Rows splat_rows(float v) { return _mm_set1_ps(v); }
+static inline void store_rows(float* p, Rows v) { _mm_storel_pi(reinterpret_cast<__m64*>(p), v); }
 
 // ---- other element types, kLanes at a time -----------------------------------------------------
 
@@ -132,6 +135,10 @@ static inline Floats load_int8(const void* p) {
 }
 static inline void store_f16(void* p, Floats v) {
   _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline float half_to_float(uint16_t bits) { return _cvtsh_ss(bits); }
+static inline uint16_t float_to_half(float v) {  // rounds half to even
+  return _cvtss_sh(v, _MM_FROUND_TO_NEAREST_INT);
 }
 // Rounds half to even, v within +-127; what was stored is added to the 32-bit lanes of `sums`.
 static inline Ints store_int8(void* p, Floats v, Ints sums) {

@@ -1,8 +1,7 @@
 // Products with sparse matrices: a bitmap and the 4-bit codes of the non-zeros.
 //
-// Sixteen columns at a time, pdep spreads the next codes to where the mask has bits; the columns
-// between get code 0, whose level is 0. A panel is expanded to bytes, then multiplied like any
-// other.
+// Sixteen columns at a time, the next codes go to where the mask has bits; the columns between get
+// code 0, whose level is 0. A panel is expanded to bytes, then multiplied like any other.
 #include "kernels/cpu/ops.h"
 #include UPG_ISA_HEADER
 #include "kernels/cpu/float_panel.h"
@@ -30,31 +29,20 @@ struct CodeReader {
   int64_t end;  // bytes
 };
 
-// Codes of 16 columns as bytes, 0 where the mask has none.
-inline __m128i spread(uint64_t codes, uint64_t mask) {
-  const uint64_t nibbles = _pdep_u64(mask, 0x1111111111111111u) * 15;
-  const __m128i packed = _mm_cvtsi64_si128(static_cast<int64_t>(_pdep_u64(codes, nibbles)));
-  const __m128i low_bits = _mm_set1_epi8(0x0f);
-  return _mm_unpacklo_epi8(_mm_and_si128(packed, low_bits),
-                           _mm_and_si128(_mm_srli_epi16(packed, 4), low_bits));
-}
-
 // One row's block to levels, every 16 columns `stride` bytes apart. Returns how many codes it took.
-inline int expand_block(const uint8_t* codes, int64_t nibble, const uint8_t* mask, __m128i levels,
-                        uint8_t* to, int stride) {
+inline int expand_block(const uint8_t* codes, int64_t nibble, const uint8_t* mask,
+                        LevelTable levels, uint8_t* to, int stride) {
   int taken = 0;
   for (int k = 0; k < kVectors; ++k) {
     const uint32_t bits = static_cast<uint32_t>(mask[2 * k] | mask[2 * k + 1] << 8);
-    const __m128i spread_codes = spread(codes_at(codes, nibble + taken), bits);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + k * stride),
-                     _mm_shuffle_epi8(levels, spread_codes));
+    expand_columns(codes_at(codes, nibble + taken), bits, levels, to + k * stride);
     taken += __builtin_popcount(bits);
   }
   return taken;
 }
 
 // The reader's next block; near the end of the group from a copy that may be read past it.
-inline void next_block(CodeReader& reader, const uint8_t* mask, __m128i levels, uint8_t* to,
+inline void next_block(CodeReader& reader, const uint8_t* mask, LevelTable levels, uint8_t* to,
                        int stride) {
   const int64_t at = reader.nibble / 2;
   const int64_t left = reader.end - at;
@@ -84,7 +72,7 @@ struct PanelReader {
     uint8_t bytes[16];
     const int8_t* level = reinterpret_cast<const int8_t*>(&w.level);
     for (int i = 0; i < 16; ++i) bytes[i] = static_cast<uint8_t>(level[i] + SmallLevels::kOffset);
-    levels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+    levels = load_level_table(bytes);
     for (int row = 0; row < kPanelRows; ++row) {
       const int64_t group = (first_row + row) / codec::kGroupRows;
       const int64_t begin =
@@ -108,7 +96,7 @@ struct PanelReader {
 
   const uint8_t* masks;  // of the panel's first row
   int64_t mask_bytes;    // a row
-  __m128i levels;
+  LevelTable levels;
   CodeReader rows[kPanelRows];
 };
 

@@ -80,14 +80,14 @@ inline __attribute__((always_inline)) void multiply_strands(const Source& source
 inline void store_strand(Floats sums, int64_t row, int64_t end, const float* scale, float unit,
                          const Output& out, int64_t token) {
   float* y = out.y + token * out.stride + row;
-  __m128 rows = row_sums(sums) * _mm_set1_ps(unit);
+  Rows rows = row_sums(sums) * splat_rows(unit);
   if (row + kRowsPerVector <= end) {
     rows = rows * load_rows(scale + row);
     if (out.store == Store::kAdd) rows = rows + load_rows(y);
     return store_rows(y, rows);
   }
-  float values[4];
-  _mm_storeu_ps(values, rows);
+  float values[kRowsPerVector];
+  store_rows(values, rows);
   for (int64_t i = 0; row + i < end; ++i) {
     const float value = values[i] * scale[row + i];
     y[i] = out.store == Store::kAdd ? y[i] + value : value;
