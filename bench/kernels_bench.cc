@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "kernels/cpu/tables.h"
+#include "kernels/input_tiles.h"
 #include "kernels/reference/ops.h"
 #include "kernels/scratch.h"
 
@@ -106,14 +107,23 @@ struct Inputs {
       ops.quantise(floats + i * cols, cols, q.data() + i * cols, scale.data() + i * blocks,
                    sum.data() + i * blocks);
     }
+    if (rows < kTiledInputs || ops.tile_inputs == 0) return;
+    tiled.reserve(rows * cols);
+    for (int64_t i = 0; i < input_tile_count(rows, ops.tile_inputs); ++i) {
+      fill_input_tile(q.data(), cols, input_tile_range(rows, ops.tile_inputs, i), 0, cols,
+                      tiled.data());
+    }
   }
-  QuantisedInput quantised() const { return {q.data(), scale.data(), sum.data(), count, width}; }
+  QuantisedInput quantised() const {
+    return {q.data(), scale.data(), sum.data(), count, width, tiled.data()};
+  }
   FloatInput as_floats() const { return {floats, count, width, width}; }
 
   Scratch<float> x;
   Scratch<int8_t> q;
   Scratch<float> scale;
   Scratch<int32_t> sum;
+  Scratch<int8_t> tiled;
   const float* floats;
   int64_t count;
   int64_t width;

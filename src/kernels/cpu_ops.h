@@ -23,7 +23,12 @@ struct QuantisedInput {
   const int32_t* sum;  // [rows, cols / 128]: sum of q over the block
   int64_t rows;
   int64_t cols;
+  const int8_t* tiled = nullptr;  // the same q in tiles of at most CpuOps::tile_inputs vectors
+                                  // (input_tiles.h), or nullptr
 };
+
+// From so many inputs on the tables that know tiles want them.
+inline constexpr int64_t kTiledInputs = 17;
 
 // Input vectors as the float codecs take them. Columns from `cols` to the next multiple of 128 are
 // there and zero, so stride >= padded_cols(cols).
@@ -88,6 +93,9 @@ struct CpuOps {
                        const FloatInput& x, const Output& out) noexcept;
   void (*matmul_raw)(const codec::RawMatrix& w, int64_t cols, RowRange rows, const FloatInput& x,
                      const Output& out) noexcept;
+
+  // The most inputs of a tile; 0: this table does not look at tiles.
+  int tile_inputs = 0;
 
   // In place, one vector of cols (a multiple of 128) floats: signs, then Hadamard, / sqrt(128). To
   // the last bit what codec::rotate gives, so that every table quantises alike.

@@ -13,6 +13,7 @@
 
 #include "codec/codec.h"
 #include "codec/rotation.h"
+#include "kernels/input_tiles.h"
 #include "kernels/reference/ops.h"
 #include "kernels/test_matrix.h"
 
@@ -29,7 +30,7 @@ struct Shape {
 
 constexpr Shape kShapes[] = {{1, 1},    {3, 64},   {32, 128}, {33, 200},
                              {70, 768}, {5, 2688}, {100, 128}};
-constexpr int64_t kBatches[] = {1, 2, 3, 5, 8, 17, 64};
+constexpr int64_t kBatches[] = {1, 2, 3, 5, 8, 17, 30, 64};
 
 // Input vectors in both forms that products take.
 struct Inputs {
@@ -48,11 +49,25 @@ struct Inputs {
       const int64_t block = i * padded / codec::kBlockColumns;
       ops.quantise(row, padded, q.data() + i * padded, scale.data() + block, sum.data() + block);
     }
+    if (ops.tile_inputs > 0) fill_tiles(ops.tile_inputs);
     cols = matrix.signs != nullptr ? padded : matrix.cols;
   }
 
+  // In two parts, as threads would.
+  void fill_tiles(int most) {
+    tiled.reserve(rows * padded);
+    for (int64_t i = 0; i < input_tile_count(rows, most); ++i) {
+      const InputTileRange range = input_tile_range(rows, most, i);
+      fill_input_tile(q.data(), padded, range, 0, 64, tiled.data());
+      fill_input_tile(q.data(), padded, range, 64, padded, tiled.data());
+    }
+  }
+
   FloatInput floats() const { return {storage.data(), rows, cols, padded}; }
-  QuantisedInput quantised() const { return {q.data(), scale.data(), sum.data(), rows, padded}; }
+  QuantisedInput quantised() const {
+    const bool in_tiles = tiled.data() != nullptr && rows >= kTiledInputs;
+    return {q.data(), scale.data(), sum.data(), rows, padded, in_tiles ? tiled.data() : nullptr};
+  }
   // What the product sees: the quantised values, or the floats.
   double value(int64_t i, int64_t c, bool integers) const {
     if (!integers) return storage.data()[i * padded + c];
@@ -66,6 +81,7 @@ struct Inputs {
   Scratch<int8_t> q;
   Scratch<float> scale;
   Scratch<int32_t> sum;
+  Scratch<int8_t> tiled;
 };
 
 // One call of the table's function for the codec. `integers`: on quantised inputs where the codec

@@ -2,7 +2,7 @@
 // multiplied with all inputs, tile by tile.
 #pragma once
 
-#include "kernels/cpu/strands.h"
+#include "kernels/cpu/tiles.h"
 
 namespace upg::kernels::UPG_ISA {
 namespace {
@@ -53,20 +53,52 @@ void multiply_tile(const Panel& panel, int strand, int64_t blocks, const InputTi
   }
 }
 
-// Blocks [block, block + blocks) of the panel's rows times all inputs, added to what the blocks
-// before them gave.
+// The inputs as they are, tile by tile.
 template <class Levels>
-void multiply_panel(const Panel& panel, int64_t block, int64_t blocks, const QuantisedInput& x,
-                    const PanelRows& rows, const Output& out) {
-  const Output part = {out.y, out.stride, block == 0 ? out.store : Store::kAdd};
+void multiply_strands_of(const Panel& panel, int64_t block, int64_t blocks, const QuantisedInput& x,
+                         const PanelRows& rows, const Output& out) {
   const int64_t used = rows.end - rows.begin;
   for (int64_t token = 0; token < x.rows; token += kTileTokens) {
     const int64_t left = x.rows - token;
     const int tokens = static_cast<int>(left < kTileTokens ? left : kTileTokens);
     const InputTile tile = input_tile(x, token, block, tokens);
     for (int s = 0; s < kPanelStrands && s * kRowsPerVector < used; s += kStrandsPerSweep) {
-      multiply_tile<Levels>(panel, s, blocks, tile, rows, token, part);
+      multiply_tile<Levels>(panel, s, blocks, tile, rows, token, out);
     }
+  }
+}
+
+// Inputs that come in tiles, for the kTurnedRows rows from row `first` of the panel on.
+template <class Levels>
+void multiply_turned_rows(const Panel& panel, int first, int64_t block, int64_t blocks,
+                          const QuantisedInput& x, const PanelRows& rows, const Output& out) {
+  alignas(64) TurnedBlock turned[kPanelBlocks];
+  for (int64_t b = 0; b < blocks; ++b) {
+    turn_block<kPanelBlocks>(&panel.w[first / kRowsPerVector][b], turned[b]);
+  }
+  const TurnedRows part = {rows.begin + first, rows.end, rows.scale, rows.unit};
+  const int64_t all_blocks = x.cols / codec::kBlockColumns;
+  const int64_t tiles = input_tile_count(x.rows, kTileInputs);
+  for (int64_t i = 0; i < tiles; ++i) {
+    const InputTileRange range = input_tile_range(x.rows, kTileInputs, i);
+    const int64_t inputs = range.end - range.begin;
+    const int64_t at = range.begin * all_blocks + block;
+    const TurnedInputs tile = {
+        x.tiled + range.begin * x.cols + block * codec::kBlockColumns * inputs, x.scale + at,
+        x.sum + at, all_blocks};
+    multiply_inputs_turned<Levels>(inputs, turned, blocks, tile, part, out, range.begin);
+  }
+}
+
+// Blocks [block, block + blocks) of the panel's rows times all inputs, added to what the blocks
+// before them gave.
+template <class Levels>
+void multiply_panel(const Panel& panel, int64_t block, int64_t blocks, const QuantisedInput& x,
+                    const PanelRows& rows, const Output& out) {
+  const Output part = {out.y, out.stride, block == 0 ? out.store : Store::kAdd};
+  if (x.tiled == nullptr) return multiply_strands_of<Levels>(panel, block, blocks, x, rows, part);
+  for (int row = 0; row < kPanelRows && rows.begin + row < rows.end; row += kTurnedRows) {
+    multiply_turned_rows<Levels>(panel, row, block, blocks, x, rows, part);
   }
 }
 

@@ -11,7 +11,13 @@ namespace upg::kernels::UPG_ISA {
 using Ints = __m256i;
 using Floats = __m256;
 using Quad = __m128;  // four floats
-using Rows = __m128;  // kRowsPerVector floats, in the lowest lanes
+using Rows = __m128;  // Lane 4 * row + strand moves to lane kRowsPerVector * strand + row: what
+                      // transpose_words() of four
+// strands gives, in the order of the rows.
+static inline Floats in_row_order(Floats v) {
+  return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+// kRowsPerVector floats, in the lowest lanes
 
 constexpr int kLanes = 8;          // floats in a register
 constexpr int kRowsPerVector = 2;  // interleaved rows in a register: 16 bytes each
@@ -31,6 +37,12 @@ static inline Ints splat_bytes(int v) { return _mm256_set1_epi8(static_cast<char
 static inline Ints load_for_all_rows(const void* p) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
+// The same 4 bytes for every 32-bit lane.
+static inline Ints load_for_all_lanes(const void* p) {
+  int32_t word;
+  __builtin_memcpy(&word, p, 4);
+  return _mm256_set1_epi32(word);
+}
 static inline Ints and_bits(Ints a, Ints b) { return _mm256_and_si256(a, b); }
 static inline Ints or_bits(Ints a, Ints b) { return _mm256_or_si256(a, b); }
 static inline Ints xor_bits(Ints a, Ints b) { return _mm256_xor_si256(a, b); }
@@ -43,6 +55,18 @@ static inline Ints look_up(Ints table, Ints index) { return _mm256_shuffle_epi8(
 static inline Ints add_bytes(Ints a, Ints b) { return _mm256_add_epi8(a, b); }
 // Every row's four 32-bit words move up by one; the last comes first.
 static inline Ints rotate_words(Ints v) { return _mm256_shuffle_epi32(v, 0x93); }
+// In every row, 32-bit word i of v[j] changes places with word j of v[i].
+static inline void transpose_words(Ints (&v)[4]) {
+  const Ints low01 = _mm256_unpacklo_epi32(v[0], v[1]);
+  const Ints high01 = _mm256_unpackhi_epi32(v[0], v[1]);
+  const Ints low23 = _mm256_unpacklo_epi32(v[2], v[3]);
+  const Ints high23 = _mm256_unpackhi_epi32(v[2], v[3]);
+  v[0] = _mm256_unpacklo_epi64(low01, low23);
+  v[1] = _mm256_unpackhi_epi64(low01, low23);
+  v[2] = _mm256_unpacklo_epi64(high01, high23);
+  v[3] = _mm256_unpackhi_epi64(high01, high23);
+}
+static inline Ints splat_ints(int32_t value) { return _mm256_set1_epi32(value); }
 // `value` in the first 32-bit lane of every row, zero in the others.
 static inline Ints first_lanes(int32_t value) {
   return _mm256_broadcastsi128_si256(_mm_cvtsi32_si128(value));

@@ -13,7 +13,14 @@ namespace upg::kernels::UPG_ISA {
 using Ints = __m512i;
 using Floats = __m512;
 using Quad = __m128;  // four floats
-using Rows = __m128;  // kRowsPerVector floats, in the lowest lanes
+using Rows = __m128;  // Lane 4 * row + strand moves to lane kRowsPerVector * strand + row: what
+                      // transpose_words() of four
+// strands gives, in the order of the rows.
+static inline Floats in_row_order(Floats v) {
+  const __m512i lanes = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_ps(lanes, v);
+}
+// kRowsPerVector floats, in the lowest lanes
 
 constexpr int kLanes = 16;         // floats in a register
 constexpr int kRowsPerVector = 4;  // interleaved rows in a register: 16 bytes each
@@ -29,6 +36,12 @@ static inline Ints splat_bytes(int v) { return _mm512_set1_epi8(static_cast<char
 static inline Ints load_for_all_rows(const void* p) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
+// The same 4 bytes for every 32-bit lane.
+static inline Ints load_for_all_lanes(const void* p) {
+  int32_t word;
+  __builtin_memcpy(&word, p, 4);
+  return _mm512_set1_epi32(word);
+}
 static inline Ints and_bits(Ints a, Ints b) { return _mm512_and_si512(a, b); }
 static inline Ints or_bits(Ints a, Ints b) { return _mm512_or_si512(a, b); }
 static inline Ints xor_bits(Ints a, Ints b) { return _mm512_xor_si512(a, b); }
@@ -43,6 +56,18 @@ static inline Ints add_bytes(Ints a, Ints b) { return _mm512_add_epi8(a, b); }
 static inline Ints rotate_words(Ints v) {
   return _mm512_shuffle_epi32(v, static_cast<_MM_PERM_ENUM>(0x93));
 }
+// In every row, 32-bit word i of v[j] changes places with word j of v[i].
+static inline void transpose_words(Ints (&v)[4]) {
+  const Ints low01 = _mm512_unpacklo_epi32(v[0], v[1]);
+  const Ints high01 = _mm512_unpackhi_epi32(v[0], v[1]);
+  const Ints low23 = _mm512_unpacklo_epi32(v[2], v[3]);
+  const Ints high23 = _mm512_unpackhi_epi32(v[2], v[3]);
+  v[0] = _mm512_unpacklo_epi64(low01, low23);
+  v[1] = _mm512_unpackhi_epi64(low01, low23);
+  v[2] = _mm512_unpacklo_epi64(high01, high23);
+  v[3] = _mm512_unpackhi_epi64(high01, high23);
+}
+static inline Ints splat_ints(int32_t value) { return _mm512_set1_epi32(value); }
 // `value` in the first 32-bit lane of every row, zero in the others.
 static inline Ints first_lanes(int32_t value) { return _mm512_maskz_set1_epi32(0x1111, value); }
 

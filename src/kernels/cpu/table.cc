@@ -14,6 +14,7 @@ constinit const CpuOps table = {
     .matmul_sparse = matmul_sparse,
     .matmul_mdcsr = matmul_mdcsr,
     .matmul_raw = matmul_raw,
+    .tile_inputs = kTileInputs,
     .rotate = rotate,
     .quantise = quantise,
     .rms_norm = rms_norm,
