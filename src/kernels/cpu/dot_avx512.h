@@ -7,17 +7,24 @@ namespace {
 
 constexpr int kTileInputs = 12;  // whose sums with two vectors of rows stay in registers
 
-static inline Ints dot_unsigned(Ints sums, Ints weights, Ints activations) {
+static inline Ints four_products(Ints weights, Ints activations) {
   const Ints pairs = _mm512_maddubs_epi16(weights, activations);
-  // In place by force: g++ 12 copies the sums of the intrinsic from register to register.
-  asm("vpaddd %1, %0, %0" : "+v"(sums) : "v"(_mm512_madd_epi16(pairs, _mm512_set1_epi16(1))));
-  return sums;
+  return _mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+}
+static inline Ints dot_unsigned(Ints sums, Ints weights, Ints activations) {
+  return _mm512_add_epi32(sums, four_products(weights, activations));
+}
+// The same in place by force: where many sums are live, g++ 12 copies those of the intrinsic from
+// register to register.
+static inline void add_dot_unsigned(Ints& sums, Ints weights, Ints activations) {
+  asm("vpaddd %1, %0, %0" : "+v"(sums) : "v"(four_products(weights, activations)));
 }
 
 // Levels of the path and sparse codecs, -63 ... 63, stored plus 63: 2 * 126 * 128 < 32768.
 struct SmallLevels {
   static constexpr int kOffset = 63;
   static Ints dot(Ints sums, Ints w, Ints x) { return dot_unsigned(sums, w, x); }
+  static void add_dot(Ints& sums, Ints w, Ints x) { add_dot_unsigned(sums, w, x); }
 };
 
 // Levels of the int8 codec, -128 ... 127: the weight's sign moves to the activation, which never is
@@ -26,8 +33,13 @@ struct ByteLevels {
   static constexpr int kOffset = 0;
   static Ints from_codes(Ints codes) { return codes; }
   static Ints dot(Ints sums, Ints w, Ints x) {
-    const Ints turned = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), zero_ints(), x);
-    return dot_unsigned(sums, _mm512_abs_epi8(w), turned);
+    return dot_unsigned(sums, _mm512_abs_epi8(w), turned(x, w));
+  }
+  static void add_dot(Ints& sums, Ints w, Ints x) {
+    add_dot_unsigned(sums, _mm512_abs_epi8(w), turned(x, w));
+  }
+  static Ints turned(Ints x, Ints w) {
+    return _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), zero_ints(), x);
   }
 };
 

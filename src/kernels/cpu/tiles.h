@@ -63,8 +63,8 @@ void multiply_turned(const TurnedBlock* w, int64_t blocks, const TurnedInputs& x
 #pragma GCC unroll 12
       for (int i = 0; i < kInputs; ++i) {
         const Ints activations = load_for_all_lanes(q + 4 * i);
-        dots[i][0] = Levels::dot(dots[i][0], w0, activations);
-        dots[i][1] = Levels::dot(dots[i][1], w1, activations);
+        Levels::add_dot(dots[i][0], w0, activations);
+        Levels::add_dot(dots[i][1], w1, activations);
       }
     }
 #pragma GCC unroll 12
