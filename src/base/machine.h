@@ -17,7 +17,8 @@ uint64_t total_memory() noexcept;
 uint64_t peak_resident_bytes() noexcept;  // of this process so far
 
 // Bytes a second that `threads` threads read from memory with plain vector loads, in buffers well
-// beyond the caches: the best of several passes in about `seconds`.
+// beyond the caches: the best of one to eight streams a thread, of several passes in about
+// `seconds`.
 double measure_read_bandwidth(int threads, double seconds);
 
 }  // namespace upg::base

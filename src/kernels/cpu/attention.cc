@@ -1,8 +1,10 @@
 // Attention over the pages of a cache, with a softmax that runs along as in reference/attention.cc:
-// per query and head a maximum and a sum in the scratch, the unfinished output in `out`. A page is
-// turned into floats once for all queries and heads of the task.
+// per query and head a maximum and a sum in the scratch, the unfinished output in `out`. For
+// several tokens a page is turned into floats once for all queries and heads of the task; for a
+// single one that would be most of the work (attention_one.h).
 #include "kernels/cpu/ops.h"
 #include UPG_ISA_HEADER
+#include "kernels/cpu/attention_one.h"
 #include "kernels/cpu/kv_rows.h"
 #include "kernels/cpu/math.h"
 
@@ -82,8 +84,8 @@ void gather_values(float* out, float shrink, const Weights& w, const float* v, i
   if (i < dim) gather_part(out + i, shrink, w, v + i, dim, dim - i);
 }
 
-// Scaled scores of the seen slots into w, minus infinity for the others; returns the highest.
-float score(const float* q, const float* k, int dim, float scale, Weights& w) {
+// Scaled scores of the seen slots into w, minus infinity for the others.
+void score(const float* q, const float* k, int dim, float scale, Weights& w) {
   float raw[kPageTokens];
   const int whole = w.first / 4 * 4;  // slots beyond the seen ones are computed and passed over
   for (int slot = whole; slot <= w.last; slot += 4) {
@@ -91,9 +93,6 @@ float score(const float* q, const float* k, int dim, float scale, Weights& w) {
   }
   for (float& s : w.at) s = -__builtin_inff();
   for (int slot = w.first; slot <= w.last; ++slot) w.at[slot] = raw[slot] * scale;
-  Floats highest = load(w.at);
-  for (int i = kLanes; i < kPageTokens; i += kLanes) highest = larger(highest, load(w.at + i));
-  return largest(highest);
 }
 
 struct Scratch {
@@ -109,27 +108,70 @@ struct Scratch {
   float* sum;      // [tokens, group]
 };
 
-// One query and head against the seen slots of the page at hand.
-void attend(const AttentionTask& task, const Scratch& page, int token, int head, Weights& w) {
-  const int dim = task.head_dim;
-  const int64_t at = static_cast<int64_t>(head) * dim;
-  float& maximum = page.maximum[token * task.group + head];
-  float& total = page.sum[token * task.group + head];
-  const float here = score(task.q + token * task.q_stride + at, page.k, dim, task.scale, w);
+// Scores, minus infinity where nothing is seen, become weights; maximum and total go along. Returns
+// what the output so far is to be multiplied with.
+float soften(float (&scores)[kPageTokens], float& maximum, float& total) {
+  Floats most = load(scores);
+  for (int i = kLanes; i < kPageTokens; i += kLanes) most = larger(most, load(scores + i));
+  const float here = largest(most);
   const float highest = here > maximum ? here : maximum;
-  Floats change = splat(maximum - highest);
-  change = exponential(change);
   float shrink[kLanes];
-  store(shrink, change);
+  store(shrink, exponential(splat(maximum - highest)));
   Floats sums = zeros();
   for (int i = 0; i < kPageTokens; i += kLanes) {
-    const Floats weights = exponential(load(w.at + i) - splat(highest));
-    store(w.at + i, weights);
+    const Floats weights = exponential(load(scores + i) - splat(highest));
+    store(scores + i, weights);
     sums = sums + weights;
   }
   maximum = highest;
   total = total * shrink[0] + sum_of_lanes(sums);
-  gather_values(task.out + token * task.out_stride + at, shrink[0], w, page.v, dim);
+  return shrink[0];
+}
+
+// One query and head against the seen slots of the page at hand.
+void attend(const AttentionTask& task, const Scratch& page, int token, int head, Weights& w) {
+  const int dim = task.head_dim;
+  const int64_t at = static_cast<int64_t>(head) * dim;
+  score(task.q + token * task.q_stride + at, page.k, dim, task.scale, w);
+  const int row = token * task.group + head;
+  const float shrink = soften(w.at, page.maximum[row], page.sum[row]);
+  gather_values(task.out + token * task.out_stride + at, shrink, w, page.v, dim);
+}
+
+// The seen slots of a page of keys or values, for the task's only token.
+PageRows page_rows(const AttentionTask& task, const std::byte* cache, KvType type, int page) {
+  const int64_t bytes = kv_bytes(type, task.head_dim);
+  const int64_t block = static_cast<int64_t>(task.pages[page]) * task.kv_heads + task.kv_head;
+  const int begin = page * kPageTokens;
+  const int oldest = task.window > 0 ? task.position - task.window + 1 - begin : 0;
+  const int last = task.position - begin;
+  return {cache + block * kPageTokens * bytes, bytes, oldest > 0 ? oldest : 0,
+          last < kPageTokens ? last : kPageTokens - 1};
+}
+
+// Heads [head, head + heads) of a single token against one page.
+void attend_one(const AttentionTask& task, const Scratch& scratch, int page, int head, int heads) {
+  const int vectors = task.head_dim / kLanes;
+  const int64_t at = static_cast<int64_t>(head) * task.head_dim;
+  const PageRows k = page_rows(task, task.cache.k, task.cache.k_type, page);
+  const PageRows v = page_rows(task, task.cache.v, task.cache.v_type, page);
+  float scores[kHeadsAtOnce][kPageTokens];
+  float shrink[kHeadsAtOnce];
+  with_heads(heads, [&](auto count) {
+    with_type(task.cache.k_type, [&](auto type) {
+      score_rows<type.value, count.value>(task.q + at, vectors, k, scores);
+    });
+    for (int h = 0; h < count.value; ++h) {
+      for (int slot = 0; slot < kPageTokens; ++slot) {
+        const bool seen = slot >= k.first && slot <= k.last;
+        scores[h][slot] = seen ? scores[h][slot] * task.scale : -__builtin_inff();
+      }
+      shrink[h] = soften(scores[h], scratch.maximum[head + h], scratch.sum[head + h]);
+    }
+    with_type(task.cache.v_type, [&](auto type) {
+      gather_rows<type.value, count.value>(task.out + at, shrink, vectors, v, scores);
+    });
+  });
 }
 
 void attend_page(const AttentionTask& task, const Scratch& scratch, int page) {
@@ -180,7 +222,17 @@ void attention(const AttentionTask& task) noexcept {
   const int oldest = task.window > 0 ? task.position - task.window + 1 : 0;
   const int first = oldest > 0 ? oldest / kPageTokens : 0;
   const int last = (task.position + task.tokens - 1) / kPageTokens;
-  for (int page = first; page <= last; ++page) attend_page(task, scratch, page);
+  const bool one = task.tokens == 1 && task.head_dim % kLanes == 0;
+  for (int page = first; page <= last; ++page) {
+    if (!one) {
+      attend_page(task, scratch, page);
+      continue;
+    }
+    for (int head = 0; head < task.group; head += kHeadsAtOnce) {
+      const int left = task.group - head;
+      attend_one(task, scratch, page, head, left < kHeadsAtOnce ? left : kHeadsAtOnce);
+    }
+  }
   finish_outputs(task, scratch);
 }
 

@@ -11,13 +11,7 @@ namespace upg::kernels::UPG_ISA {
 using Ints = __m256i;
 using Floats = __m256;
 using Quad = __m128;  // four floats
-using Rows = __m128;  // Lane 4 * row + strand moves to lane kRowsPerVector * strand + row: what
-                      // transpose_words() of four
-// strands gives, in the order of the rows.
-static inline Floats in_row_order(Floats v) {
-  return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-}
-// kRowsPerVector floats, in the lowest lanes
+using Rows = __m128;  // kRowsPerVector floats, in the lowest lanes
 
 constexpr int kLanes = 8;          // floats in a register
 constexpr int kRowsPerVector = 2;  // interleaved rows in a register: 16 bytes each
@@ -130,6 +124,11 @@ static inline Quad sums_of_four(Floats a, Floats b, Floats c, Floats d) {
   return halves(all);
 }
 static inline void store_quad(float* p, Quad v) { _mm_storeu_ps(p, v); }
+// Lane 4 * row + strand moves to lane kRowsPerVector * strand + row: what transpose_words() of four
+// strands gives, in the order of the rows.
+static inline Floats in_row_order(Floats v) {
+  return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
 // Each row's four lanes added: the sums of the kRowsPerVector rows, side by side.
 static inline Rows row_sums(Floats v) {
   const Floats pairs = _mm256_hadd_ps(v, v);

@@ -13,14 +13,7 @@ namespace upg::kernels::UPG_ISA {
 using Ints = __m512i;
 using Floats = __m512;
 using Quad = __m128;  // four floats
-using Rows = __m128;  // Lane 4 * row + strand moves to lane kRowsPerVector * strand + row: what
-                      // transpose_words() of four
-// strands gives, in the order of the rows.
-static inline Floats in_row_order(Floats v) {
-  const __m512i lanes = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  return _mm512_permutexvar_ps(lanes, v);
-}
-// kRowsPerVector floats, in the lowest lanes
+using Rows = __m128;  // kRowsPerVector floats, in the lowest lanes
 
 constexpr int kLanes = 16;         // floats in a register
 constexpr int kRowsPerVector = 4;  // interleaved rows in a register: 16 bytes each
@@ -123,6 +116,12 @@ static inline Quad sums_of_four(Floats a, Floats b, Floats c, Floats d) {
   return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
 }
 static inline void store_quad(float* p, Quad v) { _mm_storeu_ps(p, v); }
+// Lane 4 * row + strand moves to lane kRowsPerVector * strand + row: what transpose_words() of four
+// strands gives, in the order of the rows.
+static inline Floats in_row_order(Floats v) {
+  const __m512i lanes = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_ps(lanes, v);
+}
 // Each row's four lanes added: the sums of the kRowsPerVector rows, side by side.
 static inline Rows row_sums(Floats v) {
   const Floats pairs = _mm512_add_ps(v, _mm512_permute_ps(v, 0xb1));
