@@ -102,10 +102,10 @@ struct Inputs {
     const int64_t blocks = cols / codec::kBlockColumns;
     q.reserve(rows * cols);
     scale.reserve(rows * blocks);
-    sum.reserve(rows * blocks);
+    start.reserve(4 * rows * blocks);
     for (int64_t i = 0; i < rows; ++i) {
       ops.quantise(floats + i * cols, cols, q.data() + i * cols, scale.data() + i * blocks,
-                   sum.data() + i * blocks);
+                   start.data() + 4 * i * blocks);
     }
     if (rows < kTiledInputs || ops.tile_inputs == 0) return;
     tiled.reserve(rows * cols);
@@ -115,14 +115,14 @@ struct Inputs {
     }
   }
   QuantisedInput quantised() const {
-    return {q.data(), scale.data(), sum.data(), count, width, tiled.data()};
+    return {q.data(), scale.data(), start.data(), count, width, tiled.data()};
   }
   FloatInput as_floats() const { return {floats, count, width, width}; }
 
   Scratch<float> x;
   Scratch<int8_t> q;
   Scratch<float> scale;
-  Scratch<int32_t> sum;
+  Scratch<int32_t> start;
   Scratch<int8_t> tiled;
   const float* floats;
   int64_t count;
@@ -261,7 +261,7 @@ void Prepare(benchmark::State& state, const CpuOps& ops) {
   std::vector<uint8_t> signs(kSide / 8, 0x5a);
   for (auto _ : state) {
     ops.rotate(in.x.data(), kSide, signs.data());
-    ops.quantise(in.x.data(), kSide, in.q.data(), in.scale.data(), in.sum.data());
+    ops.quantise(in.x.data(), kSide, in.q.data(), in.scale.data(), in.start.data());
   }
 }
 

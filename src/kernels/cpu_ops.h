@@ -18,9 +18,10 @@ namespace upg::kernels {
 inline constexpr float kSmallestAmax = 0x1p-100f;
 
 struct QuantisedInput {
-  const int8_t* q;     // [rows, cols], cols a multiple of 128, 64-byte aligned
-  const float* scale;  // [rows, cols / 128]
-  const int32_t* sum;  // [rows, cols / 128]: sum of q over the block
+  const int8_t* q;       // [rows, cols], cols a multiple of 128, 64-byte aligned
+  const float* scale;    // [rows, cols / 128]
+  const int32_t* start;  // [rows, cols / 128, 4]: what a block's integer sums start with, and three
+                         // zeros: -CpuOps::level_offset * sum of q over the block
   int64_t rows;
   int64_t cols;
   const int8_t* tiled = nullptr;  // the same q in tiles of at most CpuOps::tile_inputs vectors
@@ -94,14 +95,17 @@ struct CpuOps {
   void (*matmul_raw)(const codec::RawMatrix& w, int64_t cols, RowRange rows, const FloatInput& x,
                      const Output& out) noexcept;
 
+  // What the table's products add to levels so that they are unsigned, and QuantisedInput::start
+  // takes away again.
+  int level_offset = 0;
   // The most inputs of a tile; 0: this table does not look at tiles.
   int tile_inputs = 0;
 
   // In place, one vector of cols (a multiple of 128) floats: signs, then Hadamard, / sqrt(128). To
   // the last bit what codec::rotate gives, so that every table quantises alike.
   void (*rotate)(float* x, int64_t cols, const uint8_t* signs) noexcept;
-  // One vector: q [cols], scale and sum [cols / 128].
-  void (*quantise)(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* sum) noexcept;
+  // One vector: q [cols], scale [cols / 128], start [cols / 128, 4].
+  void (*quantise)(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* start) noexcept;
 
   void (*rms_norm)(float* y, const float* x, const float* weight, float epsilon,
                    int64_t cols) noexcept;

@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -41,13 +42,14 @@ struct Inputs {
     std::fill_n(stored, rows * padded, 0.0f);
     q.reserve(rows * padded);
     scale.reserve(rows * padded / codec::kBlockColumns);
-    sum.reserve(rows * padded / codec::kBlockColumns);
+    start.reserve(4 * rows * padded / codec::kBlockColumns);
     for (int64_t i = 0; i < rows; ++i) {
       float* row = stored + i * padded;
       std::copy_n(x.data() + i * matrix.cols, matrix.cols, row);
       if (matrix.signs != nullptr) ops.rotate(row, padded, matrix.signs);
       const int64_t block = i * padded / codec::kBlockColumns;
-      ops.quantise(row, padded, q.data() + i * padded, scale.data() + block, sum.data() + block);
+      ops.quantise(row, padded, q.data() + i * padded, scale.data() + block,
+                   start.data() + 4 * block);
     }
     if (ops.tile_inputs > 0) fill_tiles(ops.tile_inputs);
     cols = matrix.signs != nullptr ? padded : matrix.cols;
@@ -66,7 +68,7 @@ struct Inputs {
   FloatInput floats() const { return {storage.data(), rows, cols, padded}; }
   QuantisedInput quantised() const {
     const bool in_tiles = tiled.data() != nullptr && rows >= kTiledInputs;
-    return {q.data(), scale.data(), sum.data(), rows, padded, in_tiles ? tiled.data() : nullptr};
+    return {q.data(), scale.data(), start.data(), rows, padded, in_tiles ? tiled.data() : nullptr};
   }
   // What the product sees: the quantised values, or the floats.
   double value(int64_t i, int64_t c, bool integers) const {
@@ -80,7 +82,7 @@ struct Inputs {
   Scratch<float> storage;
   Scratch<int8_t> q;
   Scratch<float> scale;
-  Scratch<int32_t> sum;
+  Scratch<int32_t> start;
   Scratch<int8_t> tiled;
 };
 
@@ -224,12 +226,12 @@ TEST_P(KernelsTest, RotationIsTheCodecs) {
 
 struct Quantised {
   Quantised(const CpuOps& ops, const std::vector<float>& x)
-      : q(x.size()), scale(x.size() / codec::kBlockColumns), sum(scale.size()) {
-    ops.quantise(x.data(), static_cast<int64_t>(x.size()), q.data(), scale.data(), sum.data());
+      : q(x.size()), scale(x.size() / codec::kBlockColumns), start(4 * scale.size()) {
+    ops.quantise(x.data(), static_cast<int64_t>(x.size()), q.data(), scale.data(), start.data());
   }
   std::vector<int8_t> q;
   std::vector<float> scale;
-  std::vector<int32_t> sum;
+  std::vector<int32_t> start;
 };
 
 TEST_P(KernelsTest, QuantisingIsExact) {
@@ -240,7 +242,13 @@ TEST_P(KernelsTest, QuantisingIsExact) {
     const Quantised want(reference::table, x);
     EXPECT_EQ(got.q, want.q);
     EXPECT_EQ(got.scale, want.scale);
-    EXPECT_EQ(got.sum, want.sum);
+    for (size_t block = 0; block < got.scale.size(); ++block) {
+      const auto first = want.q.begin() + static_cast<ptrdiff_t>(block) * codec::kBlockColumns;
+      const int sum = std::accumulate(first, first + codec::kBlockColumns, 0);
+      const std::vector<int32_t> start(got.start.begin() + static_cast<ptrdiff_t>(4 * block),
+                                       got.start.begin() + static_cast<ptrdiff_t>(4 * block + 4));
+      EXPECT_EQ(start, (std::vector<int32_t>{-ops().level_offset * sum, 0, 0, 0}));
+    }
   }
 }
 
@@ -252,7 +260,7 @@ TEST_P(KernelsTest, QuantisingRoundsHalfToEvenAndSumsUp) {
   const std::vector<int8_t> want = {127, 0, 2, 2, 0, -2, -126, 126, 0};
   EXPECT_EQ(std::vector<int8_t>(got.q.begin(), got.q.begin() + 9), want);
   EXPECT_EQ(got.scale, (std::vector<float>{1.0f, 0.0f}));  // the second block is all zero
-  EXPECT_EQ(got.sum, (std::vector<int32_t>{129, 0}));
+  EXPECT_EQ(got.start, (std::vector<int32_t>{-ops().level_offset * 129, 0, 0, 0, 0, 0, 0, 0}));
   EXPECT_THAT(std::vector<int8_t>(got.q.begin() + 128, got.q.end()), testing::Each(0));
 }
 

@@ -68,7 +68,7 @@ void PreparedInput::begin(const std::vector<InputForm>& forms) {
     slot.q.reserve(rows_ * padded_);
     if (tiled_) slot.tiled.reserve(rows_ * padded_);
     slot.scale.reserve(rows_ * padded_ / kBlockColumns);
-    slot.sum.reserve(rows_ * padded_ / kBlockColumns);
+    slot.start.reserve(4 * rows_ * padded_ / kBlockColumns);
   }
 }
 
@@ -84,7 +84,7 @@ void PreparedInput::fill_part(const CpuOps& ops, Slot& slot, const float* x, int
   if (slot.form.signs != nullptr) ops.rotate(part, count, slot.form.signs + column / 8);
   if (!slot.form.quantised) return;
   ops.quantise(part, count, slot.q.data() + offset, slot.scale.data() + offset / kBlockColumns,
-               slot.sum.data() + offset / kBlockColumns);
+               slot.start.data() + 4 * offset / kBlockColumns);
 }
 
 const PreparedInput::Slot& PreparedInput::slot_of(const InputForm& form) const noexcept {
@@ -96,7 +96,7 @@ const PreparedInput::Slot& PreparedInput::slot_of(const InputForm& form) const n
 
 QuantisedInput PreparedInput::quantised(const InputForm& form) const noexcept {
   const Slot& slot = slot_of(form);
-  return {slot.q.data(), slot.scale.data(), slot.sum.data(),
+  return {slot.q.data(), slot.scale.data(), slot.start.data(),
           rows_,         padded_,           tiled_ ? slot.tiled.data() : nullptr};
 }
 

@@ -35,7 +35,7 @@ class PreparedInput final : public Prepared {
     Scratch<float> x;  // [rows, padded], of float forms
     Scratch<int8_t> q;
     Scratch<float> scale;
-    Scratch<int32_t> sum;
+    Scratch<int32_t> start;
     Scratch<int8_t> tiled;
   };
 

@@ -32,7 +32,7 @@ void rotate(float* x, int64_t cols, const uint8_t* signs) noexcept {
   }
 }
 
-void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* sum) noexcept {
+void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* start) noexcept {
   for (int64_t c = 0, block = 0; c < cols; c += kBlock, ++block) {
     Floats most = zeros();
     Floats poison = zeros();  // 0, or NaN once a value is not finite
@@ -41,11 +41,11 @@ void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* su
       most = larger(most, v);
       poison = multiply_add(v, zeros(), poison);
     }
+    __builtin_memset(start + 4 * block, 0, 4 * sizeof(int32_t));
     const float amax = largest(most) + sum_of_lanes(poison);
     if (!(amax >= kSmallestAmax)) {
       __builtin_memset(q + c, 0, kBlock);
       scale[block] = amax * 0.0f;
-      sum[block] = 0;
       continue;
     }
     const Floats steps = splat(127.0f / amax);
@@ -54,7 +54,7 @@ void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* su
       sums = store_int8(q + c + i, load(x + c + i) * steps, sums);
     }
     scale[block] = amax / 127.0f;
-    sum[block] = sum_ints(sums);
+    start[4 * block] = -kLevelOffset * sum_ints(sums);
   }
 }
 

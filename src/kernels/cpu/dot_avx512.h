@@ -5,7 +5,8 @@
 namespace upg::kernels::UPG_ISA {
 namespace {
 
-constexpr int kTileInputs = 12;  // whose sums with two vectors of rows stay in registers
+constexpr int kLevelOffset = 63;  // of small levels; those of a byte are turned instead
+constexpr int kTileInputs = 12;   // whose sums with two vectors of rows stay in registers
 
 static inline Ints four_products(Ints weights, Ints activations) {
   const Ints pairs = _mm512_maddubs_epi16(weights, activations);
@@ -22,7 +23,7 @@ static inline void add_dot_unsigned(Ints& sums, Ints weights, Ints activations) 
 
 // Levels of the path and sparse codecs, -63 ... 63, stored plus 63: 2 * 126 * 128 < 32768.
 struct SmallLevels {
-  static constexpr int kOffset = 63;
+  static constexpr int kOffset = kLevelOffset;
   static Ints dot(Ints sums, Ints w, Ints x) { return dot_unsigned(sums, w, x); }
   static void add_dot(Ints& sums, Ints w, Ints x) { add_dot_unsigned(sums, w, x); }
 };

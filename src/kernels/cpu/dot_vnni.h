@@ -4,9 +4,10 @@
 namespace upg::kernels::UPG_ISA {
 namespace {
 
-constexpr int kTileInputs = 12;  // whose sums with two vectors of rows stay in registers
+constexpr int kLevelOffset = 128;  // makes every level an unsigned byte
+constexpr int kTileInputs = 12;    // whose sums with two vectors of rows stay in registers
 
-// Weights as unsigned bytes: level + kOffset. Whoever sums subtracts kOffset * sum(activations).
+// Weights as unsigned bytes: level + kOffset. Whoever sums starts with -kOffset * sum(activations).
 static inline Ints dot_unsigned(Ints sums, Ints weights, Ints activations) {
   return _mm512_dpbusd_epi32(sums, weights, activations);
 }
@@ -16,16 +17,16 @@ static inline void add_dot_unsigned(Ints& sums, Ints weights, Ints activations) 
   asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(weights), "v"(activations));
 }
 
-// Levels of the path and sparse codecs, -63 ... 63, stored plus 63.
+// Levels of the path and sparse codecs, -63 ... 63.
 struct SmallLevels {
-  static constexpr int kOffset = 63;
+  static constexpr int kOffset = kLevelOffset;
   static Ints dot(Ints sums, Ints w, Ints x) { return dot_unsigned(sums, w, x); }
   static void add_dot(Ints& sums, Ints w, Ints x) { add_dot_unsigned(sums, w, x); }
 };
 
-// Levels of the int8 codec, -128 ... 127, stored plus 128.
+// Levels of the int8 codec, -128 ... 127.
 struct ByteLevels {
-  static constexpr int kOffset = 128;
+  static constexpr int kOffset = kLevelOffset;
   static Ints from_codes(Ints codes) { return xor_bits(codes, splat_bytes(0x80)); }
   static Ints dot(Ints sums, Ints w, Ints x) { return dot_unsigned(sums, w, x); }
   static void add_dot(Ints& sums, Ints w, Ints x) { add_dot_unsigned(sums, w, x); }

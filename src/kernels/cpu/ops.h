@@ -25,7 +25,7 @@ void matmul_sparse_float(const codec::SparseMatrix& w, int64_t cols, RowRange ro
                          const FloatInput& x, const Output& out) noexcept;
 
 void rotate(float* x, int64_t cols, const uint8_t* signs) noexcept;
-void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* sum) noexcept;
+void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* start) noexcept;
 
 void rms_norm(float* y, const float* x, const float* weight, float epsilon, int64_t cols) noexcept;
 void rope(float* head, const float* cos, const float* sin, int dims) noexcept;

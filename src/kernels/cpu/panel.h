@@ -85,7 +85,7 @@ void multiply_turned_rows(const Panel& panel, int first, int64_t block, int64_t 
     const int64_t at = range.begin * all_blocks + block;
     const TurnedInputs tile = {
         x.tiled + range.begin * x.cols + block * codec::kBlockColumns * inputs, x.scale + at,
-        x.sum + at, all_blocks};
+        x.start + 4 * at, all_blocks};
     multiply_inputs_turned<Levels>(inputs, turned, blocks, tile, part, out, range.begin);
   }
 }

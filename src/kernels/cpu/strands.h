@@ -21,7 +21,7 @@ constexpr int64_t kPrefetchBytes = 4096;  // past the page end, where the hardwa
 struct InputTile {
   const int8_t* q;
   const float* scale;
-  const int32_t* sum;
+  const int32_t* start;
   int64_t cols;
   int64_t blocks;  // of a whole row
   int tokens;
@@ -31,31 +31,54 @@ InputTile input_tile(const QuantisedInput& x, int64_t token, int64_t block, int 
   const int64_t blocks = x.cols / codec::kBlockColumns;
   return {x.q + token * x.cols + block * codec::kBlockColumns,
           x.scale + token * blocks + block,
-          x.sum + token * blocks + block,
+          x.start + 4 * (token * blocks + block),
           x.cols,
           blocks,
           tokens};
 }
 
-// One decoded block of kCount strands times every input of the tile. q, scale, sum: the block's.
+// One decoded block of kCount strands times kInputs inputs, `input` the first of them: together
+// they are chains enough to hide the latency of the dot products.
+template <class Levels, int kCount, int kStride, int kInputs>
+inline __attribute__((always_inline)) void multiply_inputs(const Ints (&w)[kCount][kVectors],
+                                                           const InputTile& x, int input,
+                                                           int64_t block, Floats* sums) {
+  const int8_t* q = x.q + input * x.cols + block * codec::kBlockColumns;
+  const int64_t at = input * x.blocks + block;
+  Ints dots[kInputs][kCount];
+  for (int i = 0; i < kInputs; ++i) {
+    const int32_t* first = x.start + 4 * (at + i * x.blocks);
+    for (Ints& dot : dots[i]) dot = Levels::kOffset == 0 ? zero_ints() : load_for_all_rows(first);
+  }
+  for (int k = 0; k < kVectors; ++k) {
+    for (int i = 0; i < kInputs; ++i) {
+      const Ints activations = load_for_all_rows(q + i * x.cols + 16 * k);
+      for (int s = 0; s < kCount; ++s) {
+        if constexpr (kInputs == 1) {
+          dots[i][s] = Levels::dot(dots[i][s], w[s][k], activations);
+        } else {
+          Levels::add_dot(dots[i][s], w[s][k], activations);
+        }
+      }
+    }
+  }
+  for (int i = 0; i < kInputs; ++i) {
+    const Floats scale = splat(x.scale[at + i * x.blocks]);
+    for (int s = 0; s < kCount; ++s) {
+      Floats& sum = sums[(input + i) * kStride + s];
+      sum = multiply_add(to_floats(dots[i][s]), scale, sum);
+    }
+  }
+}
+
+// The same with every input of the tile.
 template <class Levels, int kCount, int kStride>
 inline __attribute__((always_inline)) void multiply_block(const Ints (&w)[kCount][kVectors],
                                                           const InputTile& x, int tokens,
                                                           int64_t block, Floats* sums) {
-  for (int t = 0; t < tokens; ++t) {
-    const int8_t* q = x.q + t * x.cols + block * codec::kBlockColumns;
-    const int64_t at = t * x.blocks + block;
-    Ints dots[kCount];
-    for (int s = 0; s < kCount; ++s) dots[s] = first_lanes(-Levels::kOffset * x.sum[at]);
-    for (int k = 0; k < kVectors; ++k) {
-      const Ints activations = load_for_all_rows(q + 16 * k);
-      for (int s = 0; s < kCount; ++s) dots[s] = Levels::dot(dots[s], w[s][k], activations);
-    }
-    const Floats scale = splat(x.scale[at]);
-    for (int s = 0; s < kCount; ++s) {
-      sums[t * kStride + s] = multiply_add(to_floats(dots[s]), scale, sums[t * kStride + s]);
-    }
-  }
+  int t = 0;
+  for (; t + 2 <= tokens; t += 2) multiply_inputs<Levels, kCount, kStride, 2>(w, x, t, block, sums);
+  if (t < tokens) multiply_inputs<Levels, kCount, kStride, 1>(w, x, t, block, sums);
 }
 
 // Blocks [0, blocks) of kStrands strands times a tile of inputs. at[s]: first byte of strand s;

@@ -14,6 +14,7 @@ constinit const CpuOps table = {
     .matmul_sparse = matmul_sparse,
     .matmul_mdcsr = matmul_mdcsr,
     .matmul_raw = matmul_raw,
+    .level_offset = kLevelOffset,
     .tile_inputs = kTileInputs,
     .rotate = rotate,
     .quantise = quantise,

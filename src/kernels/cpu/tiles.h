@@ -38,10 +38,10 @@ inline void turn_block(const Ints (*strands)[kVectors], TurnedBlock& to) {
 
 // One tile of inputs: its columns of the panel, and what goes with them.
 struct TurnedInputs {
-  const int8_t* tiled;  // of the panel's first block
-  const float* scale;   // of the first input and block
-  const int32_t* sum;   // likewise
-  int64_t blocks;       // of a whole input: the distance of scale and sum from input to input
+  const int8_t* tiled;   // of the panel's first block
+  const float* scale;    // of the first input and block
+  const int32_t* start;  // likewise
+  int64_t blocks;        // of a whole input: the distance of scale and start from input to input
 };
 
 // sums[input][vector] += the products of `blocks` blocks.
@@ -53,7 +53,8 @@ void multiply_turned(const TurnedBlock* w, int64_t blocks, const TurnedInputs& x
     Ints dots[kInputs][kTurnedVectors];
 #pragma GCC unroll 12
     for (int i = 0; i < kInputs; ++i) {
-      const Ints start = splat_ints(-Levels::kOffset * x.sum[i * x.blocks + b]);
+      const int32_t* first = x.start + 4 * (i * x.blocks + b);
+      const Ints start = Levels::kOffset == 0 ? zero_ints() : load_for_all_lanes(first);
       for (Ints& dot : dots[i]) dot = start;
     }
 #pragma GCC unroll 1

@@ -14,7 +14,7 @@ using codec::kBlockColumns;
 
 constexpr float kLargestCode = 127.0f;
 
-void quantise_block(const float* x, int8_t* q, float& scale, int32_t& sum) {
+void quantise_block(const float* x, int8_t* q, float& scale) {
   float amax = 0;
   bool finite = true;
   for (int i = 0; i < kBlockColumns; ++i) {
@@ -22,14 +22,12 @@ void quantise_block(const float* x, int8_t* q, float& scale, int32_t& sum) {
     finite = finite && std::isfinite(x[i]);
   }
   scale = finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
-  sum = 0;
   std::fill_n(q, kBlockColumns, int8_t{0});
   if (!finite || amax < kSmallestAmax) return;
   scale = amax / kLargestCode;
   const float inverse = kLargestCode / amax;
   for (int i = 0; i < kBlockColumns; ++i) {
     q[i] = static_cast<int8_t>(std::nearbyint(x[i] * inverse));
-    sum += q[i];
   }
 }
 
@@ -39,9 +37,11 @@ void rotate(float* x, int64_t cols, const uint8_t* signs) noexcept {
   codec::rotate(x, 1, cols, signs);
 }
 
-void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* sum) noexcept {
+// Its products take levels as they are: every sum starts with zero.
+void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* start) noexcept {
+  std::fill_n(start, 4 * cols / kBlockColumns, 0);
   for (int64_t c = 0; c < cols; c += kBlockColumns) {
-    quantise_block(x + c, q + c, scale[c / kBlockColumns], sum[c / kBlockColumns]);
+    quantise_block(x + c, q + c, scale[c / kBlockColumns]);
   }
 }
 

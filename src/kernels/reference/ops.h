@@ -25,7 +25,7 @@ void matmul_raw(const codec::RawMatrix& w, int64_t cols, RowRange rows, const Fl
                 const Output& out) noexcept;
 
 void rotate(float* x, int64_t cols, const uint8_t* signs) noexcept;
-void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* sum) noexcept;
+void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* start) noexcept;
 void rms_norm(float* y, const float* x, const float* weight, float epsilon, int64_t cols) noexcept;
 void rope(float* head, const float* cos, const float* sin, int dims) noexcept;
 void swiglu(float* y, const float* gate, const float* up, int64_t n) noexcept;
