@@ -33,9 +33,10 @@ struct LoadOptions {
   std::string activations = "int8";  // int8, f32 (reference only: the oracle for what int8 costs)
   std::string cache_type_k = "f16";  // f32, f16, q8_0
   std::string cache_type_v = "f16";
-  int context = 0;    // tokens a sequence may have; 0: the model's, capped by memory
-  int sequences = 1;  // how many full contexts the cache has room for
-  int chunk = 512;    // tokens a step processes at once
+  int context = 0;     // tokens a sequence may have; 0: the model's, capped by memory
+  int sequences = 1;   // how many full contexts the cache has room for
+  int chunk = 512;     // tokens a step processes at once
+  bool mlock = false;  // the weights stay in memory, whatever else needs it
 };
 
 struct ModelInfo {

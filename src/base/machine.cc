@@ -122,7 +122,8 @@ double measure_read_bandwidth(int threads, double seconds) {
   do {
     for (const Reader read : kReaders) {
       const Clock::time_point begin = Clock::now();
-      team.run([&](int thread) { sink ^= read(buffers[static_cast<size_t>(thread)].get(), share); });
+      team.run(
+          [&](int thread) { sink ^= read(buffers[static_cast<size_t>(thread)].get(), share); });
       const double took = std::chrono::duration<double>(Clock::now() - begin).count();
       best = std::max(best, static_cast<double>(share) * threads / took);
     }

@@ -1,15 +1,9 @@
 #include "base/threads.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <exception>
-#include <fstream>
 #include <mutex>
-#include <set>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -19,33 +13,6 @@
 
 namespace upg::base {
 namespace {
-
-// Physical cores among the CPUs of the affinity mask: hyper-threads of one core count once.
-int physical_cores() noexcept {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  if (sched_getaffinity(0, sizeof(mask), &mask) != 0) return 1;
-  std::set<std::pair<int, int>> cores;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &mask)) continue;
-    const std::string folder = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
-    int package = 0;
-    int core = cpu;
-    std::ifstream(folder + "physical_package_id") >> package;
-    if (!(std::ifstream(folder + "core_id") >> core)) core = cpu;
-    cores.emplace(package, core);
-  }
-  return std::max<int>(1, static_cast<int>(cores.size()));
-}
-
-// The container's CPU quota (cgroup 2), or a large number when there is none.
-int quota_cpus() noexcept {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0;
-  double period = 0;
-  if (!(file >> quota >> period) || quota <= 0 || period <= 0) return 1 << 20;
-  return std::max(1, static_cast<int>(std::lround(quota / period)));
-}
 
 void pause() noexcept {
 #if defined(__x86_64__)
@@ -68,7 +35,7 @@ void wait_while(const std::atomic<uint32_t>& value, uint32_t old) noexcept {
 
 }  // namespace
 
-int default_threads() noexcept { return std::min(physical_cores(), quota_cpus()); }
+int default_threads() noexcept { return std::min(topology().cores, quota_cpus()); }
 
 // A loop has a part a thread. What a thread has not begun when the caller is done with its own
 // part, the caller takes: on a busy machine it waits for no thread that still has to get a core,
@@ -124,11 +91,19 @@ struct ThreadTeam::Impl {
   }
 };
 
-ThreadTeam::ThreadTeam(int threads) {
+ThreadTeam::ThreadTeam(int threads) : ThreadTeam(threads, topology()) {}
+
+ThreadTeam::ThreadTeam(int threads, const Topology& topology) {
   UPG_CHECK(threads >= 1);
   impl_ = std::make_unique<Impl>(threads);
   for (int thread = 1; thread < threads; ++thread) {
-    impl_->workers.emplace_back([impl = impl_.get(), thread] { impl->work(thread); });
+    // On a single node the system places threads better than we could.
+    std::vector<int> cpus;
+    if (topology.nodes.size() > 1) cpus = topology.nodes[topology.node_of(thread, threads)].cpus;
+    impl_->workers.emplace_back([impl = impl_.get(), thread, cpus = std::move(cpus)] {
+      if (!cpus.empty()) pin_to(cpus);
+      impl->work(thread);
+    });
   }
 }
 

@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 
+#include "base/topology.h"
+
 namespace upg::base {
 
 // The number of threads worth using: physical cores this process may run on (affinity and the
@@ -16,6 +18,8 @@ int default_threads() noexcept;
 class ThreadTeam {
  public:
   explicit ThreadTeam(int threads);  // >= 1
+  // Where memory has several nodes, each thread but the caller's stays on its node's processors.
+  ThreadTeam(int threads, const Topology& topology);
   ~ThreadTeam();
   ThreadTeam(const ThreadTeam&) = delete;
   ThreadTeam& operator=(const ThreadTeam&) = delete;

@@ -168,6 +168,8 @@ void add_engine_flags(CLI::App* verb, EngineFlags& flags, const Common&) {
   verb->add_option("--cache-type-v", flags.load.cache_type_v,
                    "Values in the cache: f32, f16, q8_0 (also -ctv)")
       ->capture_default_str();
+  verb->add_flag("--mlock", flags.load.mlock,
+                 "Keep the weights in memory (the limit is that of `ulimit -l`)");
   verb->add_option("--activations", flags.load.activations,
                    "int8, or f32 with --device reference (what int8 costs)")
       ->capture_default_str();

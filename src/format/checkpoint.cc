@@ -162,6 +162,12 @@ void Checkpoint::release(const TensorEntry& tensor) const noexcept {
   if (found != tensors_.end()) found->second.file->file().release(tensor.view.bytes);
 }
 
+std::vector<std::span<const std::byte>> Checkpoint::mappings() const {
+  std::vector<std::span<const std::byte>> all;
+  for (const auto& file : files_) all.push_back(file->file().bytes());
+  return all;
+}
+
 std::string Checkpoint::file_of(const TensorEntry& tensor) const {
   const auto found = tensors_.find(tensor.name);
   return found == tensors_.end() ? std::string() : found->second.file->path().filename().native();

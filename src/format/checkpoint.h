@@ -32,6 +32,7 @@ class Checkpoint {
   std::vector<const TensorEntry*> tensors() const;  // of all shards, sorted by name
   // Tells the system that this tensor will not be read again soon.
   void release(const TensorEntry& tensor) const noexcept;
+  std::vector<std::span<const std::byte>> mappings() const;  // of all shards, whole
   // "model-00003-of-00007.safetensors" of a tensor, for messages.
   std::string file_of(const TensorEntry& tensor) const;
 

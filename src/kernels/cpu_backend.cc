@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "base/check.h"
 #include "base/checked.h"
 #include "base/machine.h"
+#include "base/memory.h"
 #include "codec/codec.h"
 #include "kernels/cpu_weight.h"
+#include "kernels/placement.h"
 #include "upg/error.h"
 
 namespace upg::kernels {
@@ -19,6 +22,7 @@ namespace {
 using codec::kRowPadding;
 
 constexpr int kMaxThreads = 1024;
+constexpr size_t kHugePageBytes = size_t{2} << 20;
 
 // What one thread should have to do before a second one is worth waking (some microseconds).
 constexpr int64_t kFloatsPerThread = 1 << 13;
@@ -59,12 +63,18 @@ void add_bias(const float* bias, int64_t rows, const Output& out, RowRange range
 }  // namespace
 
 CpuBackend::CpuBackend(const CpuOps& ops, const BackendOptions& options)
+    : CpuBackend(ops, options, base::topology()) {}
+
+CpuBackend::CpuBackend(const CpuOps& ops, const BackendOptions& options, base::Topology topology)
     : ops_(checked(ops, options)),
       activations_(options.activations),
-      team_(thread_count(options)) {}
+      topology_(std::move(topology)),
+      team_(thread_count(options), topology_) {}
 
 std::string CpuBackend::describe() const {
-  return fmt::format("{}, {} thread{}{}", name(), threads(), threads() == 1 ? "" : "s",
+  const size_t nodes = topology_.nodes.size();
+  return fmt::format("{}, {} thread{}{}{}", name(), threads(), threads() == 1 ? "" : "s",
+                     nodes > 1 ? fmt::format(" on {} NUMA nodes", nodes) : "",
                      activations_ == Activations::kF32 ? ", f32 activations" : "");
 }
 
@@ -80,6 +90,7 @@ Buffer CpuBackend::allocate(size_t bytes) {
   if (data == nullptr) {
     throw Error(ErrorCode::kOutOfMemory, fmt::format("cannot allocate {} bytes", bytes));
   }
+  if (bytes >= kHugePageBytes) base::advise_huge_pages({static_cast<std::byte*>(data), bytes});
   return {this, data, bytes};
 }
 
@@ -94,6 +105,7 @@ void CpuBackend::upload(void* to, const void* from, size_t bytes) {
 void CpuBackend::download(void* to, const void* from, size_t bytes) { upload(to, from, bytes); }
 
 std::shared_ptr<const Weight> CpuBackend::load(const codec::Matrix& matrix) {
+  place(matrix, topology_, team_.size());
   return std::make_shared<CpuWeight>(matrix, activations_);
 }
 
@@ -127,28 +139,42 @@ const Prepared& CpuBackend::prepare(const float* x, int64_t rows, const Linear& 
 }
 
 // The row blocks of all parts in one loop over threads. A thread's share is contiguous: it streams.
+// With several memory nodes each part is divided on its own, as place() has laid it out.
 void CpuBackend::matmul(float* y, const Linear& linear, const Prepared& x, int64_t rows,
                         Store store) {
   const auto& input = static_cast<const PreparedInput&>(x);
-  int64_t blocks = 0;
-  for (const Linear::Part& part : linear.parts) {
-    blocks += base::ceil_div<int64_t>(part.weight->rows(), kRowPadding);
-  }
   const int64_t products = std::max<int64_t>(1, kRowPadding * linear.cols * rows);
   const int64_t at_once = std::max<int64_t>(1, kProductsPerThread / products);
-  team_.for_ranges(blocks, at_once, [&](int64_t begin, int64_t end, int) {
-    int64_t first_block = 0;  // of the part
-    int64_t first_row = 0;
-    for (const Linear::Part& part : linear.parts) {
-      const int64_t part_rows = part.weight->rows();
-      const RowRange range = {std::max<int64_t>(0, begin - first_block) * kRowPadding,
-                              std::min(part_rows, (end - first_block) * kRowPadding)};
-      const Output out = {y + first_row, linear.rows, store};
-      if (range.begin < range.end) multiply_part(part, range, input, rows, out);
-      first_block += base::ceil_div<int64_t>(part_rows, kRowPadding);
-      first_row += part_rows;
-    }
-  });
+  const bool apart = topology_.nodes.size() > 1;
+  int64_t first = 0;
+  int64_t blocks = 0;
+  const auto multiply = [&] {
+    team_.for_ranges(blocks, at_once, [&](int64_t begin, int64_t end, int) {
+      multiply_blocks(y, linear, input, rows, store, first + begin, first + end);
+    });
+  };
+  for (const Linear::Part& part : linear.parts) {
+    blocks += base::ceil_div<int64_t>(part.weight->rows(), kRowPadding);
+    if (!apart) continue;
+    multiply();
+    first += std::exchange(blocks, 0);
+  }
+  if (!apart) multiply();
+}
+
+void CpuBackend::multiply_blocks(float* y, const Linear& linear, const PreparedInput& x,
+                                 int64_t inputs, Store store, int64_t begin, int64_t end) const {
+  int64_t first_block = 0;  // of the part
+  int64_t first_row = 0;
+  for (const Linear::Part& part : linear.parts) {
+    const int64_t part_rows = part.weight->rows();
+    const RowRange range = {std::max<int64_t>(0, begin - first_block) * kRowPadding,
+                            std::min(part_rows, (end - first_block) * kRowPadding)};
+    const Output out = {y + first_row, linear.rows, store};
+    if (range.begin < range.end) multiply_part(part, range, x, inputs, out);
+    first_block += base::ceil_div<int64_t>(part_rows, kRowPadding);
+    first_row += part_rows;
+  }
 }
 
 void CpuBackend::multiply_part(const Linear::Part& part, RowRange range, const PreparedInput& x,

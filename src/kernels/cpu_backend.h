@@ -19,6 +19,7 @@ class CpuBackend final : public Backend {
   // Throws Error(kUnsupported) where the table lacks what options.activations needs, and
   // Error(kUsage) for an impossible number of threads. `ops` must outlive the backend.
   CpuBackend(const CpuOps& ops, const BackendOptions& options);
+  CpuBackend(const CpuOps& ops, const BackendOptions& options, base::Topology topology);
 
   std::string_view name() const noexcept override { return ops_.name; }
   std::string describe() const override;
@@ -47,6 +48,9 @@ class CpuBackend final : public Backend {
                    int64_t cols) override;
 
  private:
+  // Rows [begin, end) of all parts, in units of kRowPadding.
+  void multiply_blocks(float* y, const Linear& linear, const PreparedInput& x, int64_t inputs,
+                       Store store, int64_t begin, int64_t end) const;
   // Some rows of one part of a Linear, for `inputs` vectors.
   void multiply_part(const Linear::Part& part, RowRange range, const PreparedInput& x,
                      int64_t inputs, const Output& out) const;
@@ -55,6 +59,7 @@ class CpuBackend final : public Backend {
 
   const CpuOps& ops_;
   Activations activations_;
+  base::Topology topology_;
   base::ThreadTeam team_;
   StepState step_;
   PreparedInput prepared_;

@@ -27,6 +27,16 @@ class CpuBackendTest : public testing::TestWithParam<const CpuOps*> {
   }
 };
 
+// Memory in two nodes, as far as this machine can pretend: both are its first one.
+std::unique_ptr<CpuBackend> on_two_nodes(const CpuOps& ops, int threads) {
+  base::Topology topology = base::topology();
+  topology.nodes.resize(1);
+  topology.nodes.push_back(topology.nodes[0]);
+  BackendOptions options;
+  options.threads = threads;
+  return std::make_unique<CpuBackend>(ops, options, topology);
+}
+
 Buffer upload(CpuBackend& backend, const std::vector<float>& values) {
   Buffer buffer = backend.allocate(sizeof(float) * values.size());
   backend.upload(buffer.bytes(), values.data(), buffer.size());
@@ -132,6 +142,27 @@ TEST_P(CpuBackendTest, PartsOfALinearLieOneAfterTheOther) {
         }
       }
     }
+  }
+}
+
+// One input, a few, and so many that they go in tiles.
+TEST_P(CpuBackendTest, SameBitsForEveryNumberOfThreadsAndNodes) {
+  Random random(14);
+  std::vector<std::unique_ptr<TestMatrix>> owned;
+  std::vector<const TestMatrix*> matrices;
+  for (const std::string_view codec : test_codecs()) {
+    owned.push_back(std::make_unique<TestMatrix>(codec, 150, 384, false, random));
+    matrices.push_back(owned.back().get());
+  }
+  for (const int64_t rows : {1, 5, 40}) {
+    const std::vector<float> x = random_floats(random, rows * 384);
+    const std::vector<float> want = multiply(*backend(1), matrices, x, rows, Store::kAdd);
+    for (int threads = 2; threads <= 8; ++threads) {
+      EXPECT_EQ(multiply(*backend(threads), matrices, x, rows, Store::kAdd), want) << threads;
+    }
+    const auto two_nodes = on_two_nodes(*GetParam(), 4);
+    EXPECT_EQ(multiply(*two_nodes, matrices, x, rows, Store::kAdd), want);
+    EXPECT_NE(two_nodes->describe().find("4 threads on 2 NUMA nodes"), std::string::npos);
   }
 }
 

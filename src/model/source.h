@@ -34,6 +34,8 @@ class ModelSource {
   virtual codec::Matrix matrix(const TensorSpec& spec) const = 0;  // checked by its codec
   // Tells the system that a tensor will not be read again soon: its pages leave the resident set.
   virtual void release(const TensorSpec&) const noexcept {}
+  // The mapped files, whole.
+  virtual std::vector<std::span<const std::byte>> mappings() const = 0;
   virtual std::vector<float> vector(const TensorSpec& spec) const = 0;    // [rows], finite
   virtual std::string_view codec_name(const TensorSpec& spec) const = 0;  // "path3", "raw"
   virtual uint64_t stored_bytes(const TensorSpec& spec) const = 0;        // without shared signs

@@ -43,6 +43,10 @@ class CheckpointSource final : public ModelSource {
     if (entry != nullptr) checkpoint_.release(*entry);
   }
 
+  std::vector<std::span<const std::byte>> mappings() const override {
+    return checkpoint_.mappings();
+  }
+
   std::vector<float> vector(const TensorSpec& spec) const override {
     const format::TensorEntry& entry = require(spec.name);
     return read_vector(entry.view, spec, file_of(entry));

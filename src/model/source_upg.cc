@@ -57,6 +57,10 @@ class UpgSource final : public ModelSource {
     return bytes;
   }
 
+  std::vector<std::span<const std::byte>> mappings() const override {
+    return {file_.container().file().bytes()};
+  }
+
   uint64_t file_bytes() const override { return file_.container().file_bytes(); }
   std::string_view profile() const override { return file_.info().profile; }
 

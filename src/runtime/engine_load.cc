@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/machine.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "runtime/engine_state.h"
 #include "runtime/engine_text.h"
@@ -78,6 +79,12 @@ model::ModelLimits choose_limits(const LoadOptions& options, const CachePlan& pl
   return limits;
 }
 
+void lock_weights(const model::ModelSource& source) {
+  for (const std::span<const std::byte> bytes : source.mappings()) {
+    base::lock_memory(bytes, base::printable(source.path().native()));
+  }
+}
+
 }  // namespace
 
 EngineState::EngineState() = default;
@@ -87,6 +94,7 @@ void EngineState::load(const std::filesystem::path& path, const LoadOptions& opt
   const auto start = std::chrono::steady_clock::now();
   backend = make_backend(options);
   source = model::ModelSource::open(path);
+  if (options.mlock) lock_weights(*source);
   const CacheChoice choice = choose_cache(*source, options);
   sampling = sampling_defaults(source->generation_config_text(),
                                part_name(*source, "generation_config.json"));
