@@ -23,6 +23,7 @@
 #include "compress/source_model.h"
 #include "compress/stored_model.h"
 #include "format/safetensors.h"
+#include "kernels/dense.h"
 
 namespace upg::compression {
 namespace {
@@ -181,7 +182,7 @@ class Writer {
     ChunkLoop loop(matrix.rows, matrix.cols, step, 0, tick);
     loop.run(team_, [&](int64_t, int64_t first, int64_t count, int thread) {
       float* rows = buffers.of(thread);
-      codec::decode_rows(matrix, first, count, rows);
+      kernels::decode_rows(matrix, first, count, rows);
       const auto offset = static_cast<size_t>(first * matrix.cols) * base::size_of(tensor.dtype);
       if (!convert(rows, count * matrix.cols, tensor.dtype, out + offset)) fits = false;
     });

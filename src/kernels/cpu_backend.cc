@@ -11,8 +11,8 @@
 #include "base/checked.h"
 #include "base/machine.h"
 #include "base/memory.h"
-#include "codec/codec.h"
 #include "kernels/cpu_weight.h"
+#include "kernels/dense.h"
 #include "kernels/placement.h"
 #include "upg/error.h"
 
@@ -117,7 +117,7 @@ void CpuBackend::embed(float* x, const Weight& embedding) {
   const codec::Matrix& matrix = weight_of(embedding).matrix();
   team_.for_ranges(step_.tokens(), grain(matrix.cols), [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
-      codec::decode_rows(matrix, step_.ids()[static_cast<size_t>(t)], 1, x + t * matrix.cols);
+      decode_rows(ops_, matrix, step_.ids()[static_cast<size_t>(t)], 1, x + t * matrix.cols);
     }
   });
 }

@@ -117,6 +117,13 @@ struct CpuOps {
   void (*attention)(const AttentionTask& task) noexcept;
   void (*swiglu)(float* y, const float* gate, const float* up, int64_t n) noexcept;
 
+  // Rows [first, first + count) as stored (rotated), [count, blocks * 128]: to the last bit what
+  // codec::decode_row gives. A table without it leaves decoding to the codec.
+  void (*decode_path)(const codec::PathMatrix& w, int64_t blocks, int64_t first, int64_t count,
+                      float* out) noexcept = nullptr;
+  // The inverse of rotate(), to the last bit what codec::unrotate gives; comes with decode_path.
+  void (*unrotate)(float* x, int64_t cols, const uint8_t* signs) noexcept = nullptr;
+
   // The integer codecs on float activations (rotated where the matrix is, not quantised): all three
   // or none. A table without them is refused for Activations::kF32.
   void (*matmul_path_float)(const codec::PathMatrix& w, int64_t cols, RowRange rows,

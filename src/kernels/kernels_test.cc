@@ -13,7 +13,9 @@
 #include <vector>
 
 #include "codec/codec.h"
+#include "codec/primes.h"
 #include "codec/rotation.h"
+#include "kernels/dense.h"
 #include "kernels/input_tiles.h"
 #include "kernels/reference/ops.h"
 #include "kernels/test_matrix.h"
@@ -221,6 +223,43 @@ TEST_P(KernelsTest, RotationIsTheCodecs) {
     ops().rotate(x.data(), cols, signs.data());
     codec::rotate(want.data(), 1, cols, signs.data());
     EXPECT_EQ(x, want) << cols;  // to the last bit: the additions are in a fixed order
+  }
+}
+
+// Rows that begin and end anywhere, every codec and width; the path codecs have a kernel for it.
+TEST_P(KernelsTest, DenseRowsAreTheCodecsToTheLastBit) {
+  Random random(3);
+  for (const std::string_view codec : test_codecs()) {
+    for (const auto& [rows, cols] : {Shape{37, 384}, Shape{9, 200}}) {
+      for (const bool rotated : {false, codec.starts_with("path") || codec == "int8"}) {
+        const TestMatrix test(codec, rows, cols, rotated, random);
+        for (const auto& [first, count] : {std::pair{int64_t{0}, rows}, {int64_t{3}, int64_t{5}}}) {
+          std::vector<float> got(static_cast<size_t>(count * cols));
+          std::vector<float> want(got.size());
+          decode_rows(ops(), test.matrix(), first, count, got.data());
+          codec::decode_rows(test.matrix(), first, count, want.data());
+          EXPECT_EQ(got, want) << codec << ", " << first << ", " << rotated;
+        }
+      }
+    }
+  }
+}
+
+// Every sum that two levels can have.
+TEST_P(KernelsTest, EveryLevelIsDividedAsByADivision) {
+  if (ops().decode_path == nullptr) GTEST_SKIP() << "not offered by this table";
+  for (int level = -codec::kMaxLevel; level <= codec::kMaxLevel; ++level) {
+    alignas(64) uint8_t codes[64 * 3] = {};  // all codes are 0
+    const float scale[4] = {0.37f, 1.0f, 3.1f, 0.01f};
+    codec::PathMatrix w = {.bits = 3, .two_palettes = true, .codes = codes, .scale = scale};
+    w.level_a[0] = static_cast<int8_t>(level / 2);
+    w.level_b[0] = static_cast<int8_t>(level - level / 2);
+    std::vector<float> got(4 * codec::kBlockColumns);
+    ops().decode_path(w, 1, 0, 4, got.data());
+    for (size_t i = 0; i < got.size(); ++i) {
+      ASSERT_EQ(got[i], scale[i / codec::kBlockColumns] *
+                            (static_cast<float>(level) / static_cast<float>(codec::kMaxLevel)));
+    }
   }
 }
 

@@ -8,27 +8,44 @@ namespace {
 constexpr int kBlock = codec::kBlockColumns;
 constexpr int kBlockVectors = kBlock / kLanes;
 
-}  // namespace
-
 // The short strides inside the registers, then the long ones between them: codec::rotate's order,
 // and so its very bits.
+inline __attribute__((always_inline)) void hadamard(Floats (&v)[kBlockVectors]) {
+  for (Floats& part : v) part = butterflies(part);
+  for (int stride = 1; stride < kBlockVectors; stride *= 2) {
+    for (int i = 0; i < kBlockVectors; ++i) {
+      if ((i & stride) != 0) continue;
+      const Floats a = v[i], b = v[i + stride];
+      v[i] = a + b;
+      v[i + stride] = a - b;
+    }
+  }
+  for (Floats& part : v) part = part * splat(0.08838834764831845f);  // 1 / sqrt(128)
+}
+
+}  // namespace
+
 void rotate(float* x, int64_t cols, const uint8_t* signs) noexcept {
-  const Floats norm = splat(0.08838834764831845f);  // 1 / sqrt(128)
   for (int64_t c = 0; c < cols; c += kBlock) {
     Floats v[kBlockVectors];
     for (int i = 0; i < kBlockVectors; ++i) {
       const int64_t at = c + i * kLanes;
-      v[i] = butterflies(flip_signs(load(x + at), signs + at / 8));
+      v[i] = flip_signs(load(x + at), signs + at / 8);
     }
-    for (int stride = 1; stride < kBlockVectors; stride *= 2) {
-      for (int i = 0; i < kBlockVectors; ++i) {
-        if ((i & stride) != 0) continue;
-        const Floats a = v[i], b = v[i + stride];
-        v[i] = a + b;
-        v[i + stride] = a - b;
-      }
+    hadamard(v);
+    for (int i = 0; i < kBlockVectors; ++i) store(x + c + i * kLanes, v[i]);
+  }
+}
+
+void unrotate(float* x, int64_t cols, const uint8_t* signs) noexcept {
+  for (int64_t c = 0; c < cols; c += kBlock) {
+    Floats v[kBlockVectors];
+    for (int i = 0; i < kBlockVectors; ++i) v[i] = load(x + c + i * kLanes);
+    hadamard(v);
+    for (int i = 0; i < kBlockVectors; ++i) {
+      const int64_t at = c + i * kLanes;
+      store(x + at, flip_signs(v[i], signs + at / 8));
     }
-    for (int i = 0; i < kBlockVectors; ++i) store(x + c + i * kLanes, v[i] * norm);
   }
 }
 

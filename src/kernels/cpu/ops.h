@@ -24,7 +24,10 @@ void matmul_int8_float(const codec::Int8Matrix& w, int64_t cols, RowRange rows, 
 void matmul_sparse_float(const codec::SparseMatrix& w, int64_t cols, RowRange rows,
                          const FloatInput& x, const Output& out) noexcept;
 
+void decode_path(const codec::PathMatrix& w, int64_t blocks, int64_t first, int64_t count,
+                 float* out) noexcept;
 void rotate(float* x, int64_t cols, const uint8_t* signs) noexcept;
+void unrotate(float* x, int64_t cols, const uint8_t* signs) noexcept;
 void quantise(const float* x, int64_t cols, int8_t* q, float* scale, int32_t* start) noexcept;
 
 void rms_norm(float* y, const float* x, const float* weight, float epsilon, int64_t cols) noexcept;

@@ -7,6 +7,7 @@
 #include "kernels/cpu/ops.h"
 #include UPG_ISA_HEADER
 #include "kernels/cpu/integer_matmul.h"
+#include "kernels/cpu/path_dense.h"
 
 namespace upg::kernels::UPG_ISA {
 namespace {
@@ -136,7 +137,23 @@ void matmul_palettes(const codec::PathMatrix& w, RowRange rows, const Input& x, 
   matmul_bits<4, kTwo>(w, rows, x, out);
 }
 
+template <int kBits>
+void decode_bits(const codec::PathMatrix& w, int64_t blocks, int64_t first, int64_t count,
+                 float* out) {
+  if (w.two_palettes) {
+    return decode_strands(PathSource<kBits, true>(w), w, blocks, first, count, out);
+  }
+  decode_strands(PathSource<kBits, false>(w), w, blocks, first, count, out);
+}
+
 }  // namespace
+
+void decode_path(const codec::PathMatrix& w, int64_t blocks, int64_t first, int64_t count,
+                 float* out) noexcept {
+  if (w.bits == 2) return decode_bits<2>(w, blocks, first, count, out);
+  if (w.bits == 3) return decode_bits<3>(w, blocks, first, count, out);
+  decode_bits<4>(w, blocks, first, count, out);
+}
 
 void matmul_path(const codec::PathMatrix& w, int64_t, RowRange rows, const QuantisedInput& x,
                  const Output& out) noexcept {
