@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -196,6 +197,13 @@ AttentionShape shape_of(int heads, int kv_heads, int head_dim, int window = 0) {
           .window = window};
 }
 
+// Pages 0 ... count - 1, backwards.
+std::vector<int32_t> pages_backwards(int count) {
+  std::vector<int32_t> pages(static_cast<size_t>(count));
+  std::iota(pages.rbegin(), pages.rend(), 0);
+  return pages;
+}
+
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const auto& [k, v] : {std::pair{KvType::kF32, KvType::kF32},
@@ -215,6 +223,19 @@ std::vector<Case> cases() {
                    k,
                    v,
                    {{0, 5, {7}}, {63, 1, {0, 3}}, {64, 1, {1, 5, 4}}, {10, 100, {9, 2, 6, 8}}}});
+  }
+  // So many pages that a single token's work is divided.
+  for (const int past : {511, 512, 1027}) {
+    all.push_back({"long " + std::to_string(past),
+                   shape_of(2, 1, 32),
+                   KvType::kF16,
+                   KvType::kF16,
+                   {{past, 1, pages_backwards(past / kPageTokens + 1)}}});
+    all.push_back({"long with a window " + std::to_string(past),
+                   shape_of(2, 1, 20, 600),
+                   KvType::kF32,
+                   KvType::kF32,
+                   {{past, 1, pages_backwards(past / kPageTokens + 1)}}});
   }
   for (const int head_dim : {4, 8, 16, 20, 80, 256}) {
     for (const KvType type : {KvType::kF32, KvType::kF16}) {

@@ -1,6 +1,7 @@
 // CpuBackend's attention: rotary turn, the writing of the cache, and the tasks into which the
 // attending is cut.
 #include <algorithm>
+#include <cmath>
 
 #include "base/check.h"
 #include "base/checked.h"
@@ -10,6 +11,7 @@ namespace upg::kernels {
 namespace {
 
 constexpr int64_t kFloatsPerThread = 1 << 13;
+constexpr int kPartPages = 16;  // pages of a single token's task
 
 int64_t token_grain(int64_t floats_a_token) {
   return std::max<int64_t>(1, kFloatsPerThread / std::max<int64_t>(1, floats_a_token));
@@ -58,9 +60,70 @@ void CpuBackend::attention(float* out, const float* qkv, const AttentionShape& s
   };
   if (work_ >= kFloatsPerThread) {
     team_.for_each(static_cast<int64_t>(tasks_.size()), run);
+  } else {
+    for (size_t i = 0; i < tasks_.size(); ++i) run(static_cast<int64_t>(i), 0);
+  }
+  merge_parts(shape);
+}
+
+// A task, or the parts of it. How they are cut depends on the context alone, not on the threads:
+// the same bits however many there are.
+void CpuBackend::add_task(const AttentionTask& task, const AttentionShape& shape) {
+  const int oldest = shape.window > 0 ? std::max(0, task.position - shape.window + 1) : 0;
+  const int first = oldest / kPageTokens;
+  const int end = task.position / kPageTokens + 1;
+  if (task.tokens > 1 || end - first <= kPartPages) {
+    tasks_.push_back(task);
     return;
   }
-  for (size_t i = 0; i < tasks_.size(); ++i) run(static_cast<int64_t>(i), 0);
+  const int parts = base::ceil_div(end - first, kPartPages);
+  merges_.push_back({task.out, tasks_.size(), static_cast<size_t>(parts)});
+  for (int part = 0; part < parts; ++part) {
+    AttentionTask some = task;
+    some.first_page = first + part * kPartPages;
+    some.end_page = std::min(some.first_page + kPartPages, end);
+    tasks_.push_back(some);
+  }
+}
+
+void CpuBackend::give_parts_their_place(const AttentionShape& shape) {
+  const int group = shape.heads / shape.kv_heads;
+  const int64_t floats =
+      base::round_up<int64_t>(int64_t{group} * (shape.head_dim + 2), kAlignment / sizeof(float));
+  int64_t count = 0;
+  for (const Merge& merge : merges_) count += static_cast<int64_t>(merge.parts);
+  float* place = parts_.reserve(floats * count);
+  for (const Merge& merge : merges_) {
+    for (size_t part = 0; part < merge.parts; ++part, place += floats) {
+      AttentionTask& task = tasks_[merge.first_task + part];
+      task.out = place;
+      task.out_stride = int64_t{group} * shape.head_dim;
+      task.unfinished = place + task.out_stride;
+    }
+  }
+}
+
+void CpuBackend::merge_parts(const AttentionShape& shape) {
+  const int group = shape.heads / shape.kv_heads;
+  for (const Merge& merge : merges_) {
+    const AttentionTask* parts = &tasks_[merge.first_task];
+    for (int head = 0; head < group; ++head) {
+      float maximum = parts[0].unfinished[head];
+      for (size_t p = 1; p < merge.parts; ++p) {
+        maximum = std::max(maximum, parts[p].unfinished[head]);
+      }
+      float* out = merge.out + static_cast<int64_t>(head) * shape.head_dim;
+      std::fill_n(out, shape.head_dim, 0.0f);
+      float total = 0;
+      for (size_t p = 0; p < merge.parts; ++p) {
+        const float weight = std::exp(parts[p].unfinished[head] - maximum);
+        const float* part = parts[p].out + static_cast<int64_t>(head) * shape.head_dim;
+        total += weight * parts[p].unfinished[group + head];
+        for (int i = 0; i < shape.head_dim; ++i) out[i] += weight * part[i];
+      }
+      for (int i = 0; i < shape.head_dim; ++i) out[i] /= total;
+    }
+  }
 }
 
 void CpuBackend::store_keys_and_values(const float* qkv, const AttentionShape& shape,
@@ -87,6 +150,7 @@ void CpuBackend::store_keys_and_values(const float* qkv, const AttentionShape& s
 void CpuBackend::make_tasks(float* out, const float* qkv, const AttentionShape& shape,
                             const KvLayer& cache) {
   tasks_.clear();
+  merges_.clear();
   work_ = 0;
   const int group = shape.heads / shape.kv_heads;
   for (const SequenceSlice& slice : step_.sequences()) {
@@ -97,24 +161,26 @@ void CpuBackend::make_tasks(float* out, const float* qkv, const AttentionShape& 
       for (int head = 0; head < shape.kv_heads; ++head) {
         const int64_t token = slice.first + begin;
         const int64_t offset = static_cast<int64_t>(head) * group * shape.head_dim;
-        tasks_.push_back({.q = qkv + token * shape.qkv_width() + offset,
-                          .out = out + token * shape.q_width() + offset,
-                          .q_stride = shape.qkv_width(),
-                          .out_stride = shape.q_width(),
-                          .tokens = std::min(kAttentionTokens, slice.tokens - begin),
-                          .position = slice.past + begin,
-                          .group = group,
-                          .head_dim = shape.head_dim,
-                          .kv_head = head,
-                          .kv_heads = shape.kv_heads,
-                          .scale = shape.scale,
-                          .window = shape.window,
-                          .pages = slice.pages.data(),
-                          .cache = cache,
-                          .scratch = nullptr});
+        add_task({.q = qkv + token * shape.qkv_width() + offset,
+                  .out = out + token * shape.q_width() + offset,
+                  .q_stride = shape.qkv_width(),
+                  .out_stride = shape.q_width(),
+                  .tokens = std::min(kAttentionTokens, slice.tokens - begin),
+                  .position = slice.past + begin,
+                  .group = group,
+                  .head_dim = shape.head_dim,
+                  .kv_head = head,
+                  .kv_heads = shape.kv_heads,
+                  .scale = shape.scale,
+                  .window = shape.window,
+                  .pages = slice.pages.data(),
+                  .cache = cache,
+                  .scratch = nullptr},
+                 shape);
       }
     }
   }
+  give_parts_their_place(shape);
 }
 
 }  // namespace upg::kernels

@@ -56,6 +56,9 @@ class CpuBackend final : public Backend {
                      int64_t inputs, const Output& out) const;
   void store_keys_and_values(const float* qkv, const AttentionShape& shape, const KvLayer& cache);
   void make_tasks(float* out, const float* qkv, const AttentionShape& shape, const KvLayer& cache);
+  void add_task(const AttentionTask& task, const AttentionShape& shape);
+  void give_parts_their_place(const AttentionShape& shape);
+  void merge_parts(const AttentionShape& shape);
 
   const CpuOps& ops_;
   Activations activations_;
@@ -64,8 +67,17 @@ class CpuBackend final : public Backend {
   StepState step_;
   PreparedInput prepared_;
   std::vector<InputForm> forms_;
-  std::vector<AttentionTask> tasks_;  // of the attention at hand
-  int64_t work_ = 0;                  // about so many products in them
+  // Of the attention at hand. A single token that sees many pages is divided into parts, whose
+  // unfinished outputs are merged.
+  struct Merge {
+    float* out;         // [group, head_dim]
+    size_t first_task;  // of the parts
+    size_t parts;
+  };
+  std::vector<AttentionTask> tasks_;
+  std::vector<Merge> merges_;
+  int64_t work_ = 0;  // about so many products in the tasks
+  Scratch<float> parts_;
   Scratch<float> attention_scratch_;
 };
 

@@ -55,7 +55,8 @@ struct RowRange {
 
 inline constexpr int kAttentionTokens = 32;  // query tokens a task may have
 
-// One call of attention: some query tokens of one sequence, the heads of one kv head.
+// One call of attention: some query tokens of one sequence, the heads of one kv head, all pages
+// that they see or a run of them.
 struct AttentionTask {
   const float* q;    // first query token's first head of the group; head h at + h * head_dim
   float* out;        // likewise
@@ -71,7 +72,12 @@ struct AttentionTask {
   int window;
   const int32_t* pages;
   KvLayer cache;
-  float* scratch;  // kAttentionScratchFloats(group, head_dim)
+  float* scratch;      // attention_scratch_floats(group, head_dim)
+  int first_page = 0;  // of the sequence; what lies before it or from end_page on is not looked at
+  int end_page = INT32_MAX;
+  // Not null: a part of the pages. `out` stays a sum of values by weights e^(score - maximum), and
+  // maximum and the sum of the weights go here: [tokens, group] each, one after the other.
+  float* unfinished = nullptr;
 };
 
 constexpr int64_t attention_scratch_floats(int group, int head_dim) {

@@ -203,6 +203,12 @@ void begin_outputs(const AttentionTask& task, const Scratch& scratch) {
 }
 
 void finish_outputs(const AttentionTask& task, const Scratch& scratch) {
+  if (task.unfinished != nullptr) {
+    const int count = task.tokens * task.group;
+    for (int i = 0; i < count; ++i) task.unfinished[i] = scratch.maximum[i];
+    for (int i = 0; i < count; ++i) task.unfinished[count + i] = scratch.sum[i];
+    return;
+  }
   for (int i = 0; i < task.tokens * task.group; ++i) {
     const int64_t head = static_cast<int64_t>(i % task.group) * task.head_dim;
     float* out = task.out + i / task.group * task.out_stride + head;
@@ -220,8 +226,10 @@ void attention(const AttentionTask& task) noexcept {
   const Scratch scratch(task);
   begin_outputs(task, scratch);
   const int oldest = task.window > 0 ? task.position - task.window + 1 : 0;
-  const int first = oldest > 0 ? oldest / kPageTokens : 0;
-  const int last = (task.position + task.tokens - 1) / kPageTokens;
+  const int seen = oldest > 0 ? oldest / kPageTokens : 0;
+  const int first = seen > task.first_page ? seen : task.first_page;
+  const int newest = (task.position + task.tokens - 1) / kPageTokens;
+  const int last = newest < task.end_page ? newest : task.end_page - 1;
   const bool one = task.tokens == 1 && task.head_dim % kLanes == 0;
   for (int page = first; page <= last; ++page) {
     if (!one) {

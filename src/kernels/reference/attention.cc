@@ -149,9 +149,14 @@ void attention(const AttentionTask& task) noexcept {
     scratch.maximum[index] = -std::numeric_limits<float>::infinity();
     scratch.sum[index] = 0;
   });
-  const int last = task.position + task.tokens - 1;
-  for (int page = first_visible(task, 0) / kPageTokens; page <= last / kPageTokens; ++page) {
-    attend_page(task, scratch, page);
+  const int first = std::max(first_visible(task, 0) / kPageTokens, task.first_page);
+  const int last = std::min((task.position + task.tokens - 1) / kPageTokens, task.end_page - 1);
+  for (int page = first; page <= last; ++page) attend_page(task, scratch, page);
+  if (task.unfinished != nullptr) {
+    const int count = task.tokens * task.group;
+    std::copy_n(scratch.maximum, count, task.unfinished);
+    std::copy_n(scratch.sum, count, task.unfinished + count);
+    return;
   }
   for_each_output(task, [&](float* out, int index) {
     for (int i = 0; i < task.head_dim; ++i) out[i] /= scratch.sum[index];
