@@ -167,21 +167,40 @@ void Sampler::shift(int32_t id, float by) {
 
 // ---- top-k --------------------------------------------------------------------------------------
 
-// A heap of the best so far, the worst of them on top: nearly every logit of a large vocabulary
-// falls to one comparison. Ids ascend, so a later one must be larger to be better.
+namespace {
+
+constexpr size_t kLook = 64;  // logits that are compared at once
+
+bool any_above(const float* logits, size_t count, float limit) noexcept {
+  bool any = false;
+  for (size_t i = 0; i < count; ++i) any |= logits[i] > limit;
+  return any;
+}
+
+}  // namespace
+
+// A heap of the best so far, the worst of them on top: nearly all of a large vocabulary falls to
+// one comparison of many at once. Ids ascend, so a later one must be larger to be better.
 void Sampler::keep_largest(size_t count) {
   candidates_.clear();
-  for (size_t id = 0; id < logits_.size(); ++id) {
-    const float logit = logits_[id];
+  for (size_t first = 0; first < logits_.size(); first += kLook) {
+    const size_t end = std::min(first + kLook, logits_.size());
     const bool full = candidates_.size() == count;
-    if (logit < -kLargest || (full && logit <= candidates_.front().logit)) continue;
-    if (full) {
-      std::pop_heap(candidates_.begin(), candidates_.end(), better);
-      candidates_.pop_back();
-    }
-    candidates_.push_back({static_cast<int32_t>(id), logit, 0});
-    std::push_heap(candidates_.begin(), candidates_.end(), better);
+    if (full && !any_above(&logits_[first], end - first, candidates_.front().logit)) continue;
+    for (size_t id = first; id < end; ++id) consider(static_cast<int32_t>(id), count);
   }
+}
+
+void Sampler::consider(int32_t id, size_t count) {
+  const float logit = logits_[static_cast<size_t>(id)];
+  const bool full = candidates_.size() == count;
+  if (logit < -kLargest || (full && logit <= candidates_.front().logit)) return;
+  if (full) {
+    std::pop_heap(candidates_.begin(), candidates_.end(), better);
+    candidates_.pop_back();
+  }
+  candidates_.push_back({id, logit, 0});
+  std::push_heap(candidates_.begin(), candidates_.end(), better);
 }
 
 void Sampler::keep_all() {

@@ -61,6 +61,7 @@ class Sampler {
   void penalise(int32_t id, int occurrences);
   void shift(int32_t id, float by);
   void keep_largest(size_t count);
+  void consider(int32_t id, size_t count);
   void keep_all();
   void keep_probable();
   void keep_top_p(double total);
