@@ -30,7 +30,7 @@ void rotate(float* x, int64_t cols, const uint8_t* signs) noexcept {
     Floats v[kBlockVectors];
     for (int i = 0; i < kBlockVectors; ++i) {
       const int64_t at = c + i * kLanes;
-      v[i] = flip_signs(load(x + at), signs + at / 8);
+      v[i] = flip_signs(load(x + at), signs, at);
     }
     hadamard(v);
     for (int i = 0; i < kBlockVectors; ++i) store(x + c + i * kLanes, v[i]);
@@ -44,7 +44,7 @@ void unrotate(float* x, int64_t cols, const uint8_t* signs) noexcept {
     hadamard(v);
     for (int i = 0; i < kBlockVectors; ++i) {
       const int64_t at = c + i * kLanes;
-      store(x + at, flip_signs(v[i], signs + at / 8));
+      store(x + at, flip_signs(v[i], signs, at));
     }
   }
 }

@@ -4,7 +4,7 @@
 #include "kernels/cpu/simd_avx512.h"
 // The dot products are written in the words of the vector layer above.
 #include "kernels/cpu/dot_vnni.h"
-#include "kernels/cpu/expand_bmi2.h"
+#include "kernels/cpu/expand_table.h"
 #include "kernels/cpu/supported.h"
 
 namespace upg::kernels::UPG_ISA {

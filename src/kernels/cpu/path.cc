@@ -12,7 +12,7 @@
 namespace upg::kernels::UPG_ISA {
 namespace {
 
-// Indices for look_up(): code[2 * g + h]. Bits 4-6 of an index are ignored, bit 7 must be clear.
+// Indices for look_up(): code[2 * g + h].
 struct Codes {
   Ints code[kVectors];
 };
@@ -28,8 +28,7 @@ struct Layout<2> {
     Codes codes;
     for (int j = 0; j < 2; ++j) {
       const Ints v = load_bytes(at + 64 * j);
-      const Ints low = and_bits(v, splat_bytes(0x0f));
-      const Ints high = and_bits(shift_right<4>(v), splat_bytes(0x0f));
+      const Ints low = low_nibbles(v), high = high_nibbles(v);
       codes.code[4 * j] = codes.code[4 * j + 1] = low;
       codes.code[4 * j + 2] = codes.code[4 * j + 3] = high;
     }
@@ -53,8 +52,8 @@ struct Layout<3> {
                            fourth};
     Codes codes;
     for (int g = 0; g < 4; ++g) {
-      codes.code[2 * g] = words[g];
-      codes.code[2 * g + 1] = shift_right<4>(words[g]);
+      codes.code[2 * g] = low_indices(words[g]);
+      codes.code[2 * g + 1] = high_indices(words[g]);
     }
     return codes;
   }
@@ -67,8 +66,8 @@ struct Layout<4> {
     Codes codes;
     for (int g = 0; g < 4; ++g) {
       const Ints v = load_bytes(at + 64 * g);
-      codes.code[2 * g] = and_bits(v, splat_bytes(0x0f));
-      codes.code[2 * g + 1] = and_bits(shift_right<4>(v), splat_bytes(0x0f));
+      codes.code[2 * g] = low_nibbles(v);
+      codes.code[2 * g + 1] = high_nibbles(v);
     }
     return codes;
   }

@@ -45,6 +45,11 @@ template <int kBits>
 static inline Ints shift_right(Ints v) {
   return _mm256_srli_epi16(v, kBits);
 }
+static inline Ints low_nibbles(Ints v) { return and_bits(v, splat_bytes(0x0f)); }
+static inline Ints high_nibbles(Ints v) { return and_bits(shift_right<4>(v), splat_bytes(0x0f)); }
+// The same as indices of look_up(), from bytes whose bits 3 and 7 are clear.
+static inline Ints low_indices(Ints v) { return v; }
+static inline Ints high_indices(Ints v) { return shift_right<4>(v); }
 static inline Ints look_up(Ints table, Ints index) { return _mm256_shuffle_epi8(table, index); }
 static inline Ints add_bytes(Ints a, Ints b) { return _mm256_add_epi8(a, b); }
 // Every row's four 32-bit words move up by one; the last comes first.
@@ -61,9 +66,21 @@ static inline void transpose_words(Ints (&v)[4]) {
   v[3] = _mm256_unpackhi_epi64(high01, high23);
 }
 static inline Ints splat_ints(int32_t value) { return _mm256_set1_epi32(value); }
-// `value` in the first 32-bit lane of every row, zero in the others.
-static inline Ints first_lanes(int32_t value) {
-  return _mm256_broadcastsi128_si256(_mm_cvtsi32_si128(value));
+// `value` in the first 32-bit lane, zero in the others.
+static inline Ints first_lane(int32_t value) {
+  return _mm256_zextsi128_si256(_mm_cvtsi32_si128(value));
+}
+// The 4-bit codes of half a register's bytes, low nibble first, a byte each.
+static inline Ints unpack_nibbles(const uint8_t* p) {
+  const __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return low_nibbles(or_bits(words, _mm256_slli_epi16(words, 4)));
+}
+// to[i] = from[pattern[i]], zero where the pattern has bit 7 set, for eight bytes.
+static inline void shuffle_eight(const uint8_t* from, const uint8_t* pattern, uint8_t* to) {
+  const auto eight = [](const uint8_t* p) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  };
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_shuffle_epi8(eight(from), eight(pattern)));
 }
 
 // ---- floats ------------------------------------------------------------------------------------
@@ -180,10 +197,11 @@ static inline int32_t sum_ints(Ints v) {
 
 // ---- signs and butterflies ---------------------------------------------------------------------
 
-// Flips the lanes whose bit (least significant first) is set in the kLanes bits at p.
-static inline Floats flip_signs(Floats v, const uint8_t* p) {
+// Flips the lanes whose bit is set in the kLanes bits from bit `at` (a multiple of kLanes, least
+// significant first) of `signs` on.
+static inline Floats flip_signs(Floats v, const uint8_t* signs, int64_t at) {
   const __m256i shifts = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
-  const __m256i bits = _mm256_sllv_epi32(_mm256_set1_epi32(p[0]), shifts);
+  const __m256i bits = _mm256_sllv_epi32(_mm256_set1_epi32(signs[at / 8]), shifts);
   return _mm256_xor_ps(v, _mm256_and_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(-0.0f)));
 }
 // Lane i becomes v[i] + v[i + s] where i has bit s clear, v[i - s] - v[i] where it is set:

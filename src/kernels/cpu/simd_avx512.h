@@ -43,6 +43,11 @@ template <int kBits>
 static inline Ints shift_right(Ints v) {
   return _mm512_srli_epi16(v, kBits);
 }
+static inline Ints low_nibbles(Ints v) { return and_bits(v, splat_bytes(0x0f)); }
+static inline Ints high_nibbles(Ints v) { return and_bits(shift_right<4>(v), splat_bytes(0x0f)); }
+// The same as indices of look_up(), from bytes whose bits 3 and 7 are clear.
+static inline Ints low_indices(Ints v) { return v; }
+static inline Ints high_indices(Ints v) { return shift_right<4>(v); }
 static inline Ints look_up(Ints table, Ints index) { return _mm512_shuffle_epi8(table, index); }
 static inline Ints add_bytes(Ints a, Ints b) { return _mm512_add_epi8(a, b); }
 // Every row's four 32-bit words move up by one; the last comes first.
@@ -61,8 +66,22 @@ static inline void transpose_words(Ints (&v)[4]) {
   v[3] = _mm512_unpackhi_epi64(high01, high23);
 }
 static inline Ints splat_ints(int32_t value) { return _mm512_set1_epi32(value); }
-// `value` in the first 32-bit lane of every row, zero in the others.
-static inline Ints first_lanes(int32_t value) { return _mm512_maskz_set1_epi32(0x1111, value); }
+// `value` in the first 32-bit lane, zero in the others.
+static inline Ints first_lane(int32_t value) {
+  return _mm512_zextsi128_si512(_mm_cvtsi32_si128(value));
+}
+// The 4-bit codes of half a register's bytes, low nibble first, a byte each.
+static inline Ints unpack_nibbles(const uint8_t* p) {
+  const Ints words = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return low_nibbles(or_bits(words, _mm512_slli_epi16(words, 4)));
+}
+// to[i] = from[pattern[i]], zero where the pattern has bit 7 set, for eight bytes.
+static inline void shuffle_eight(const uint8_t* from, const uint8_t* pattern, uint8_t* to) {
+  const auto eight = [](const uint8_t* p) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  };
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_shuffle_epi8(eight(from), eight(pattern)));
+}
 
 // ---- floats ------------------------------------------------------------------------------------
 
@@ -163,9 +182,10 @@ static inline int32_t sum_ints(Ints v) { return _mm512_reduce_add_epi32(v); }
 
 // ---- signs and butterflies ---------------------------------------------------------------------
 
-// Flips the lanes whose bit (least significant first) is set in the kLanes bits at p.
-static inline Floats flip_signs(Floats v, const uint8_t* p) {
-  const __mmask16 minus = static_cast<__mmask16>(p[0] | p[1] << 8);
+// Flips the lanes whose bit is set in the kLanes bits from bit `at` (a multiple of kLanes, least
+// significant first) of `signs` on.
+static inline Floats flip_signs(Floats v, const uint8_t* signs, int64_t at) {
+  const __mmask16 minus = static_cast<__mmask16>(signs[at / 8] | signs[at / 8 + 1] << 8);
   const __m512i bits = _mm512_maskz_set1_epi32(minus, INT32_MIN);
   return _mm512_xor_ps(v, _mm512_castsi512_ps(bits));
 }

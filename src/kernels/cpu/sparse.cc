@@ -1,7 +1,8 @@
 // Products with sparse matrices: a bitmap and the 4-bit codes of the non-zeros.
 //
-// Sixteen columns at a time, the next codes go to where the mask has bits; the columns between get
-// code 0, whose level is 0. A panel is expanded to bytes, then multiplied like any other.
+// A row's codes of a block go to the columns where its mask has bits; the columns between get code
+// 0, whose level is 0. Few inputs meet a group of rows as it is expanded, with registers along the
+// columns of a row; many meet panels, like those of any other codec.
 #include "kernels/cpu/ops.h"
 #include UPG_ISA_HEADER
 #include "kernels/cpu/float_panel.h"
@@ -10,50 +11,12 @@
 namespace upg::kernels::UPG_ISA {
 namespace {
 
-constexpr int kMaskBytes = codec::kBlockColumns / 8;
-
-constexpr int kReadAhead = codec::kBlockColumns / 2 + 9;  // bytes a block's reads may touch
-
-// Sixteen 4-bit codes from nibble `nibble` on, the first in the lowest bits; reads 9 bytes.
-inline uint64_t codes_at(const uint8_t* codes, int64_t nibble) {
-  uint64_t low;
-  __builtin_memcpy(&low, codes + nibble / 2, 8);
-  const uint64_t high = codes[nibble / 2 + 8];
-  return nibble % 2 == 0 ? low : low >> 4 | high << 60;
-}
-
-// Reads the 4-bit codes of one row in order, never past the end of its group.
-struct CodeReader {
-  const uint8_t* codes;
-  int64_t nibble;
-  int64_t end;  // bytes
-};
-
-// One row's block to levels, every 16 columns `stride` bytes apart. Returns how many codes it took.
-inline int expand_block(const uint8_t* codes, int64_t nibble, const uint8_t* mask,
-                        LevelTable levels, uint8_t* to, int stride) {
-  int taken = 0;
-  for (int k = 0; k < kVectors; ++k) {
-    const uint32_t bits = static_cast<uint32_t>(mask[2 * k] | mask[2 * k + 1] << 8);
-    expand_columns(codes_at(codes, nibble + taken), bits, levels, to + k * stride);
-    taken += __builtin_popcount(bits);
-  }
-  return taken;
-}
-
-// The reader's next block; near the end of the group from a copy that may be read past it.
-inline void next_block(CodeReader& reader, const uint8_t* mask, LevelTable levels, uint8_t* to,
-                       int stride) {
-  const int64_t at = reader.nibble / 2;
-  const int64_t left = reader.end - at;
-  if (left >= kReadAhead) {
-    reader.nibble += expand_block(reader.codes, reader.nibble, mask, levels, to, stride);
-    return;
-  }
-  uint8_t rest[kReadAhead] = {};
-  __builtin_memcpy(rest, reader.codes + at, static_cast<size_t>(left));
-  reader.nibble += expand_block(rest, reader.nibble % 2, mask, levels, to, stride);
-}
+constexpr int kColumns = codec::kBlockColumns;
+constexpr int kMaskBytes = kColumns / 8;
+constexpr int kRows = codec::kGroupRows;
+constexpr int kRegisterColumns = static_cast<int>(sizeof(Ints));
+constexpr int kRowVectors = kColumns / kRegisterColumns;  // a row's block
+constexpr int kRowsAtOnce = kRowVectors == 2 ? 4 : 2;     // what the registers hold of them
 
 int64_t count_bits(const uint8_t* bytes, int64_t n) {  // n: a multiple of 8
   int64_t count = 0;
@@ -65,53 +28,186 @@ int64_t count_bits(const uint8_t* bytes, int64_t n) {  // n: a multiple of 8
   return count;
 }
 
-// Expands the rows of a panel from left to right.
-struct PanelReader {
-  PanelReader(const codec::SparseMatrix& w, int64_t blocks, int64_t first_row)
-      : masks(w.masks + first_row * blocks * kMaskBytes), mask_bytes(blocks * kMaskBytes) {
-    uint8_t bytes[16];
-    const int8_t* level = reinterpret_cast<const int8_t*>(&w.level);
-    for (int i = 0; i < 16; ++i) bytes[i] = static_cast<uint8_t>(level[i] + SmallLevels::kOffset);
-    levels = load_level_table(bytes);
-    for (int row = 0; row < kPanelRows; ++row) {
-      const int64_t group = (first_row + row) / codec::kGroupRows;
-      const int64_t begin =
-          row % codec::kGroupRows == 0
-              ? 2 * static_cast<int64_t>(w.offsets[group])
-              : rows[row - 1].nibble + count_bits(masks + (row - 1) * mask_bytes, mask_bytes);
-      rows[row] = {w.codes, begin, w.offsets[group + 1]};
+// Expands the rows of a group from left to right.
+struct GroupReader {
+  GroupReader() = default;
+  // end: where the rows end that may be read.
+  GroupReader(const codec::SparseMatrix& w, int64_t blocks, int64_t row, int64_t end)
+      : masks(w.masks + row * blocks * kMaskBytes),
+        mask_bytes(blocks * kMaskBytes),
+        codes(w.codes),
+        code_bytes(w.offsets[(end + kRows - 1) / kRows]),
+        near_end(w.offsets[row / kRows + 1] + kExpandReads > code_bytes) {
+    next[0] = 2 * static_cast<uint64_t>(w.offsets[row / kRows]);
+    for (int r = 1; r < kRows; ++r) {
+      next[r] = next[r - 1] + count_bits(masks + (r - 1) * mask_bytes, mask_bytes);
     }
   }
 
-  void expand(int64_t block, int64_t blocks, Panel& panel) {
-    for (int row = 0; row < kPanelRows; ++row) {
-      const uint8_t* mask = masks + row * mask_bytes + block * kMaskBytes;
-      for (int64_t b = 0; b < blocks; ++b) {
-        uint8_t* to = reinterpret_cast<uint8_t*>(panel.w[row / kRowsPerVector][b]);
-        next_block(rows[row], mask + b * kMaskBytes, levels, to + row % kRowsPerVector * 16,
-                   kStrandBytes);
+  // The next block of every row. kNearEnd: reads nothing past the end of the codes.
+  template <bool kNearEnd>
+  inline __attribute__((always_inline)) void expand(int64_t block, RowCodes (&to)[kRows]) {
+    uint8_t rest[kNearEnd ? kRows : 1][kExpandReads];
+    for (int r = 0; r < kRows; ++r) {
+      const uint64_t at = next[r] / 2;
+      read_codes(kNearEnd ? copy(at, rest[kNearEnd ? r : 0]) : codes + at, to[r]);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const uint8_t* mask = masks + r * mask_bytes + block * kMaskBytes;
+      next[r] += expand_codes(static_cast<uint32_t>(next[r] % 2), mask, to[r]);
+    }
+  }
+
+  // What is left of the codes from `at` on, then zeros.
+  const uint8_t* copy(uint64_t at, uint8_t (&to)[kExpandReads]) const {
+    const uint64_t left = code_bytes - at;
+    __builtin_memset(to, 0, kExpandReads);
+    __builtin_memcpy(to, codes + at, left < kExpandReads ? left : kExpandReads);
+    return to;
+  }
+
+  const uint8_t* masks;  // of the group's first row
+  int64_t mask_bytes;    // a row
+  const uint8_t* codes;
+  uint64_t code_bytes;
+  bool near_end;         // expansion could read past code_bytes
+  uint64_t next[kRows];  // nibble of `codes`
+};
+
+Ints level_table(const codec::SparseMatrix& w) {
+  uint8_t bytes[16];
+  const int8_t* level = reinterpret_cast<const int8_t*>(&w.level);
+  for (int i = 0; i < 16; ++i) bytes[i] = static_cast<uint8_t>(level[i] + SmallLevels::kOffset);
+  return load_for_all_rows(bytes);
+}
+
+// ---- few inputs --------------------------------------------------------------------------------
+
+struct SparseProduct {
+  const codec::SparseMatrix& w;
+  int64_t end;  // row
+  const QuantisedInput& x;
+  const Output& out;
+};
+
+// kRowsAtOnce rows of a block times every input of the tile. sums: [tokens, kRows], added to.
+inline __attribute__((always_inline)) void multiply_rows(const Ints (&w)[kRowsAtOnce][kRowVectors],
+                                                         const InputTile& x, int tokens,
+                                                         int64_t block, Floats* sums) {
+  for (int t = 0; t < tokens; ++t) {
+    const int8_t* q = x.q + t * x.cols + block * kColumns;
+    const int64_t at = t * x.blocks + block;
+    Ints dots[kRowsAtOnce];
+    for (Ints& dot : dots) dot = first_lane(x.start[4 * at]);
+    for (int k = 0; k < kRowVectors; ++k) {
+      const Ints activations = load_bytes(q + k * kRegisterColumns);
+      for (int r = 0; r < kRowsAtOnce; ++r) {
+        dots[r] = SmallLevels::dot(dots[r], w[r][k], activations);
+      }
+    }
+    const Floats scale = splat(x.scale[at]);
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+      sums[t * kRows + r] = multiply_add(to_floats(dots[r]), scale, sums[t * kRows + r]);
+    }
+  }
+}
+
+void store_group(Quad sums, const SparseProduct& p, int64_t row, int64_t token) {
+  float values[kRows];
+  store_quad(values, sums);
+  float* y = p.out.y + token * p.out.stride + row;
+  for (int r = 0; r < kRows && row + r < p.end; ++r) {
+    const float value = values[r] * (1.0f / 63.0f) * p.w.scale[row + r];
+    y[r] = p.out.store == Store::kAdd ? y[r] + value : value;
+  }
+}
+
+// The group of rows from `row` on times at most kTileTokens inputs, kTokens where the compiler
+// should know them, else 0.
+template <int kTokens, bool kNearEnd>
+void multiply_group(const SparseProduct& p, GroupReader reader, int64_t row) {
+  const InputTile tile = input_tile(p.x, 0, 0, static_cast<int>(p.x.rows));
+  const int tokens = kTokens > 0 ? kTokens : tile.tokens;
+  const Ints levels = level_table(p.w);
+  Floats sums[(kTokens > 0 ? kTokens : kTileTokens) * kRows];
+  for (Floats& sum : sums) sum = zeros();
+  for (int64_t block = 0; block < tile.blocks; ++block) {
+    RowCodes codes[kRows];
+    reader.expand<kNearEnd>(block, codes);
+#pragma GCC unroll 4
+    for (int first = 0; first < kRows; first += kRowsAtOnce) {
+      Ints w[kRowsAtOnce][kRowVectors];
+      for (int r = 0; r < kRowsAtOnce; ++r) {
+        for (int k = 0; k < kRowVectors; ++k) w[r][k] = codes[first + r].levels(k, levels);
+      }
+      multiply_rows(w, tile, tokens, block, sums + first);
+    }
+  }
+  for (int t = 0; t < tokens; ++t) {
+    const Floats* of_token = sums + t * kRows;
+    store_group(sums_of_four(of_token[0], of_token[1], of_token[2], of_token[3]), p, row, t);
+  }
+}
+
+template <int kTokens>
+void stream_groups(const SparseProduct& p, int64_t begin) {
+  const int64_t blocks = p.x.cols / kColumns;
+  for (int64_t row = begin; row < p.end; row += kRows) {
+    const GroupReader reader(p.w, blocks, row, p.end);
+    if (reader.near_end) {
+      multiply_group<kTokens, true>(p, reader, row);
+    } else {
+      multiply_group<kTokens, false>(p, reader, row);
+    }
+  }
+}
+
+// ---- many inputs -------------------------------------------------------------------------------
+
+// Blocks [block, block + blocks) of the group that is the `group`th of the panel, whose vectors
+// take 16 columns of a row.
+void expand_group(GroupReader& reader, Ints levels, int group, int64_t block, int64_t blocks,
+                  Panel& panel) {
+  for (int64_t b = 0; b < blocks; ++b) {
+    RowCodes codes[kRows];
+    if (reader.near_end) {
+      reader.expand<true>(block + b, codes);
+    } else {
+      reader.expand<false>(block + b, codes);
+    }
+    for (int r = 0; r < kRows; ++r) {
+      alignas(64) uint8_t stored[kColumns];
+      for (int k = 0; k < kRowVectors; ++k) {
+        store_bytes(stored + k * kRegisterColumns, codes[r].levels(k, levels));
+      }
+      const int row = group * kRows + r;
+      uint8_t* to =
+          reinterpret_cast<uint8_t*>(panel.w[row / kRowsPerVector][b]) + row % kRowsPerVector * 16;
+      for (int k = 0; k < kVectors; ++k) {
+        __builtin_memcpy(to + k * kStrandBytes, stored + 16 * k, 16);
       }
     }
   }
-
-  const uint8_t* masks;  // of the panel's first row
-  int64_t mask_bytes;    // a row
-  LevelTable levels;
-  CodeReader rows[kPanelRows];
-};
+}
 
 template <class Input>
-void multiply_sparse(const codec::SparseMatrix& w, RowRange rows, const Input& x,
+void multiply_panels(const codec::SparseMatrix& w, RowRange rows, const Input& x,
                      const Output& out) {
-  const int64_t blocks = (x.cols + codec::kBlockColumns - 1) / codec::kBlockColumns;
+  constexpr int kGroups = kPanelRows / kRows;
+  const int64_t blocks = (x.cols + kColumns - 1) / kColumns;
+  const Ints levels = level_table(w);
   Panel panel;
   for (int64_t row = rows.begin; row < rows.end; row += kPanelRows) {
-    PanelReader reader(w, blocks, row);
     const PanelRows part = {row, rows.end, w.scale, 1.0f / 63.0f};
+    GroupReader readers[kGroups];
+    for (int g = 0; g < kGroups; ++g) {
+      readers[g] = GroupReader(w, blocks, row + g * kRows, rows.end);
+    }
     for (int64_t block = 0; block < blocks; block += kPanelBlocks) {
       const int64_t left = blocks - block;
       const int64_t count = left < kPanelBlocks ? left : kPanelBlocks;
-      reader.expand(block, count, panel);
+      for (int g = 0; g < kGroups; ++g) expand_group(readers[g], levels, g, block, count, panel);
       multiply_panel<SmallLevels>(panel, block, count, x, part, out);
     }
   }
@@ -121,12 +217,15 @@ void multiply_sparse(const codec::SparseMatrix& w, RowRange rows, const Input& x
 
 void matmul_sparse(const codec::SparseMatrix& w, int64_t, RowRange rows, const QuantisedInput& x,
                    const Output& out) noexcept {
-  multiply_sparse(w, rows, x, out);
+  if (x.rows > kTileTokens) return multiply_panels(w, rows, x, out);
+  const SparseProduct product = {w, rows.end, x, out};
+  if (x.rows == 1) return stream_groups<1>(product, rows.begin);
+  stream_groups<0>(product, rows.begin);
 }
 
 void matmul_sparse_float(const codec::SparseMatrix& w, int64_t, RowRange rows, const FloatInput& x,
                          const Output& out) noexcept {
-  multiply_sparse(w, rows, x, out);
+  multiply_panels(w, rows, x, out);
 }
 
 }  // namespace upg::kernels::UPG_ISA
