@@ -1,23 +1,16 @@
 // Integer dot products by vpdpbusd: unsigned times signed bytes, four at a time, added to 32 bits.
+// The instruction has a form for every register and encoding, which isa_<set>.h names:
+// dot_unsigned() and, for the same in place by force, add_dot_unsigned(): where many sums are live,
+// g++ 12 copies those of the intrinsic from register to register, which halves the speed.
 #pragma once
 
 namespace upg::kernels::UPG_ISA {
 namespace {
 
 constexpr int kLevelOffset = 128;  // makes every level an unsigned byte
-constexpr int kTileInputs = 12;    // whose sums with two vectors of rows stay in registers
 
-// Weights as unsigned bytes: level + kOffset. Whoever sums starts with -kOffset * sum(activations).
-static inline Ints dot_unsigned(Ints sums, Ints weights, Ints activations) {
-  return _mm512_dpbusd_epi32(sums, weights, activations);
-}
-// The same in place by force: where many sums are live, g++ 12 copies those of the intrinsic from
-// register to register, which halves the speed.
-static inline void add_dot_unsigned(Ints& sums, Ints weights, Ints activations) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(weights), "v"(activations));
-}
-
-// Levels of the path and sparse codecs, -63 ... 63.
+// Levels of the path and sparse codecs, -63 ... 63, stored plus kOffset. Whoever sums starts with
+// -kOffset * sum(activations).
 struct SmallLevels {
   static constexpr int kOffset = kLevelOffset;
   static Ints dot(Ints sums, Ints w, Ints x) { return dot_unsigned(sums, w, x); }

@@ -1,8 +1,9 @@
 // Lists the SIMD tables. Compiled for the baseline instruction set: the questions about the machine
 // must run everywhere.
-#include "kernels/cpu/tables.h"
+#include <cpuid.h>
 
 #include "kernels/cpu/supported.h"
+#include "kernels/cpu/tables.h"
 
 namespace upg::kernels {
 
@@ -13,6 +14,12 @@ namespace avx512 {
 extern const CpuOps table;
 }
 namespace avx512vnni {
+extern const CpuOps table;
+}
+namespace avxvnni {
+extern const CpuOps table;
+}
+namespace avx512vnni256 {
 extern const CpuOps table;
 }
 
@@ -28,9 +35,17 @@ bool has_avx512() noexcept {
 }
 
 bool has_avx512vnni() noexcept { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+bool has_avx512vnni256() noexcept { return has_avx512vnni(); }
+
+// Not every compiler knows its name.
+bool has_avxvnni() noexcept {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return has_avx2() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
+}
 
 std::span<const CpuOps* const> cpu_tables() {
-  static constexpr const CpuOps* kTables[] = {&avx512vnni::table, &avx512::table, &avx2::table};
+  static constexpr const CpuOps* kTables[] = {&avx512vnni::table, &avx512vnni256::table, &avx512::table,
+                                               &avxvnni::table, &avx2::table};
   return kTables;
 }
 
