@@ -6,6 +6,7 @@ namespace upg::kernels {
 bool has_avx2() noexcept;
 bool has_avx512() noexcept;
 bool has_avx512vnni() noexcept;
+bool has_avx512vbmi() noexcept;
 bool has_avxvnni() noexcept;
 bool has_avx512vnni256() noexcept;
 

@@ -16,6 +16,9 @@ extern const CpuOps table;
 namespace avx512vnni {
 extern const CpuOps table;
 }
+namespace avx512vbmi {
+extern const CpuOps table;
+}
 namespace avxvnni {
 extern const CpuOps table;
 }
@@ -37,6 +40,11 @@ bool has_avx512() noexcept {
 bool has_avx512vnni() noexcept { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 bool has_avx512vnni256() noexcept { return has_avx512vnni(); }
 
+bool has_avx512vbmi() noexcept {
+  return has_avx512vnni() && __builtin_cpu_supports("avx512vbmi") &&
+         __builtin_cpu_supports("avx512vbmi2");
+}
+
 // Not every compiler knows its name.
 bool has_avxvnni() noexcept {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -44,8 +52,9 @@ bool has_avxvnni() noexcept {
 }
 
 std::span<const CpuOps* const> cpu_tables() {
-  static constexpr const CpuOps* kTables[] = {&avx512vnni::table, &avx512vnni256::table, &avx512::table,
-                                               &avxvnni::table, &avx2::table};
+  static constexpr const CpuOps* kTables[] = {&avx512vbmi::table,    &avx512vnni::table,
+                                              &avx512vnni256::table, &avx512::table,
+                                              &avxvnni::table,       &avx2::table};
   return kTables;
 }
 
