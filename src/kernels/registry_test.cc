@@ -3,6 +3,8 @@
 
 #include <cstdlib>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "kernels/backend.h"
 #include "upg/error.h"
@@ -52,6 +54,19 @@ TEST(Registry, EveryRowCanBeForced) {
       EXPECT_EQ(code_of(options, options.cpu), ErrorCode::kDevice);
     }
   }
+}
+
+TEST(Registry, HoldsEveryTableOfTheProcessorFamily) {
+  std::vector<std::string_view> names;
+  for (const BackendRow& row : all_backends()) names.push_back(row.name);
+#if defined(__x86_64__)
+  EXPECT_THAT(names, testing::ElementsAre("avx512vbmi", "avx512vnni", "avx512vnni256", "avx512",
+                                          "avxvnni", "avx2", "reference"));
+#elif defined(__aarch64__)
+  EXPECT_THAT(names, testing::ElementsAre("neondot", "neon", "reference"));
+#else
+  EXPECT_THAT(names, testing::ElementsAre("reference"));
+#endif
 }
 
 TEST(Registry, ReferenceIsLastAndTheBestIsTheDefault) {

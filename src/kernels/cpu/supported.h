@@ -9,5 +9,7 @@ bool has_avx512vnni() noexcept;
 bool has_avx512vbmi() noexcept;
 bool has_avxvnni() noexcept;
 bool has_avx512vnni256() noexcept;
+bool has_neon() noexcept;
+bool has_neondot() noexcept;
 
 }  // namespace upg::kernels
