@@ -19,12 +19,13 @@ static inline void add_dot_unsigned(Ints& sums, Ints weights, Ints activations) 
 // These are written in the words above.
 #include "kernels/cpu/dot_vnni.h"
 #include "kernels/cpu/expand_vbmi2.h"
+#include "kernels/cpu/path_joint.h"
 #include "kernels/cpu/supported.h"
 
 namespace upg::kernels::UPG_ISA {
 
 constexpr char kName[] = "avx512vbmi";
-constexpr char kNeeds[] = "AVX-512 F, BW, VL, DQ, VNNI, VBMI, VBMI2";
+constexpr char kNeeds[] = "AVX-512 F, BW, VL, DQ, VNNI, VBMI, VBMI2, GFNI";
 constexpr auto kSupported = has_avx512vbmi;
 
 }  // namespace upg::kernels::UPG_ISA

@@ -27,7 +27,7 @@ struct InputTile {
   int tokens;
 };
 
-InputTile input_tile(const QuantisedInput& x, int64_t token, int64_t block, int tokens) {
+inline InputTile input_tile(const QuantisedInput& x, int64_t token, int64_t block, int tokens) {
   const int64_t blocks = x.cols / codec::kBlockColumns;
   return {x.q + token * x.cols + block * codec::kBlockColumns,
           x.scale + token * blocks + block,

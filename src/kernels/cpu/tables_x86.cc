@@ -42,7 +42,7 @@ bool has_avx512vnni256() noexcept { return has_avx512vnni(); }
 
 bool has_avx512vbmi() noexcept {
   return has_avx512vnni() && __builtin_cpu_supports("avx512vbmi") &&
-         __builtin_cpu_supports("avx512vbmi2");
+         __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("gfni");
 }
 
 // Not every compiler knows its name.
