@@ -1,11 +1,11 @@
-// The levels of path3 blocks by one look-up a weight (VBMI, GFNI): its code and the one before are
-// six bits, an index into a table of the 64 sums. vpermb takes the low six bits of an index and
-// passes over the rest, so nothing need be masked.
+// The levels of path2 and path3 blocks by one look-up a weight (VBMI, GFNI): its code and the one
+// before are at most six bits, an index into a table of the 64 sums. vpermb takes the low six bits
+// of an index and passes over the rest, so nothing need be masked.
 //
-// In a word of codes, bits 0-2 are the code of column (g, 0) and bits 4-6 that of (g, 1). The word
-// before is turned into bits 3-5 = code (g - 1, 0) and bits 0-2 = code (g - 1, 1): then one
-// selection makes the index own + 8 * before for h = 0, and, with the own word shifted by one, the
-// index before + 8 * own for h = 1.
+// path3. In a word of codes, bits 0-2 are the code of column (g, 0) and bits 4-6 that of (g, 1).
+// The word before is turned into bits 3-5 = code (g - 1, 0) and bits 0-2 = code (g - 1, 1): then
+// one selection makes the index own + 8 * before for h = 0, and, with the own word shifted by one,
+// the index before + 8 * own for h = 1.
 #pragma once
 
 #include "kernels/cpu/path_shuffle.h"
@@ -80,6 +80,44 @@ struct PathSource<3, true> {
   Ints look_up_sum(int h, Ints index) const { return _mm512_permutexvar_epi8(index, table[h]); }
 
   Ints table[2];  // for h = 0: a[own] + b[before], for h = 1 with the halves of the index exchanged
+};
+
+// path2. A byte of the first vector holds codes (g, h) = (0, 0), (0, 1), (1, 0), (1, 1), one of the
+// second those of g = 2, 3; the code before lies four bits away. For odd g that is the byte itself,
+// for even g one with the upper half of the vector before.
+template <>
+struct PathSource<2, true> {
+  using Levels = SmallLevels;
+  static constexpr int kBlockBytes = 64 * 2;
+
+  explicit PathSource(const codec::PathMatrix& w) {
+    const int8_t* a = reinterpret_cast<const int8_t*>(&w.level_a);
+    const int8_t* b = reinterpret_cast<const int8_t*>(&w.level_b);
+    uint8_t sums[2][64];
+    for (int i = 0; i < 64; ++i) {
+      sums[0][i] = static_cast<uint8_t>(a[i % 4] + b[i / 16] + Levels::kOffset);
+      sums[1][i] = static_cast<uint8_t>(b[i % 4] + a[i / 16] + Levels::kOffset);
+    }
+    even = load_bytes(sums[0]);
+    odd = load_bytes(sums[1]);
+  }
+
+  inline __attribute__((always_inline)) void load(const uint8_t* at, Ints* w) const {
+    for (int i = 0; i < kBlockBytes; i += 64) __builtin_prefetch(at + i + kPrefetchBytes);
+    const Ints v[2] = {load_bytes(at), load_bytes(at + 64)};
+    const Ints before[2] = {rotate_words(v[1]), v[0]};
+    for (int i = 0; i < 2; ++i) {
+      const Ints crossed =
+          _mm512_ternarylogic_epi32(v[i], before[i], splat_bytes(0x0f), kFirstWhereThird);
+      w[4 * i] = _mm512_permutexvar_epi8(crossed, even);
+      w[4 * i + 1] = _mm512_permutexvar_epi8(shift_right<2>(crossed), even);
+      w[4 * i + 2] = _mm512_permutexvar_epi8(v[i], odd);
+      w[4 * i + 3] = _mm512_permutexvar_epi8(shift_right<2>(v[i]), odd);
+    }
+  }
+
+  Ints even;  // a[low bits] + b[bits 4 and 5]
+  Ints odd;   // b[low bits] + a[bits 4 and 5]
 };
 
 }  // namespace
