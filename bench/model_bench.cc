@@ -25,6 +25,8 @@ namespace upg::bench {
 namespace {
 
 constexpr int kChunk = 512;
+constexpr int kStepsAProbe = 6;
+constexpr double kProbeBytes = 512 << 20;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -52,7 +54,8 @@ class Bench {
         backend_(*inner_),
         model_(model::ModelSource::open(options.model), backend_, limits(options)),
         cache_(backend_, shape(), pages(options)),
-        sampler_({}, static_cast<int>(model_.config().vocabulary)) {}
+        sampler_({}, static_cast<int>(model_.config().vocabulary)),
+        probe_(inner_->threads()) {}
 
   void run();
 
@@ -87,7 +90,7 @@ class Bench {
   runtime::KvCache cache_;
   runtime::Sampler sampler_;
   std::mt19937_64 random_{1};
-  double bandwidth_ = 0;
+  base::ReadProbe probe_;
   double first_batch_seconds_ = 0;
 
   std::vector<runtime::PageTable> tables_;
@@ -120,11 +123,11 @@ void Bench::step(int sequences, int tokens) {
 
 void Bench::print_machine() {
   const int threads = inner_->threads();
-  bandwidth_ = base::measure_read_bandwidth(threads, 1.0);
+  const double bandwidth = probe_.measure(1.0);
   const double peak = measure_int8_peak(inner_->name(), 0.2) * threads;
   fmt::print("{}, {}\n", base::cpu_model(), inner_->describe());
   fmt::print("read bandwidth {:.1f} GB/s; int8 peak {:.0f} GOPS (both with {} threads)\n",
-             bandwidth_ * 1e-9, peak * 1e-9, threads);
+             bandwidth * 1e-9, peak * 1e-9, threads);
   fmt::print("{}: {:.2f} M parameters, {:.1f} MB read a token\n\n", options_.model,
              static_cast<double>(model_.parameters()) * 1e-6,
              static_cast<double>(model_.bytes_per_token()) * 1e-6);
@@ -161,21 +164,25 @@ void Bench::generate(int batch) {
   step(batch, 1);
   backend_.clear();
   std::vector<double> seconds;
+  std::vector<double> bandwidths;
   double total = 0;
   for (int i = 1; i < options_.tokens; ++i) {
+    // The memory is shared with others: the limit is looked at again and again.
+    if (i % kStepsAProbe == 1) bandwidths.push_back(probe_.measure(0.05));
     const double begin = now();
     step(batch, 1);
     seconds.push_back(now() - begin);
     total += seconds.back();
   }
+  const double bandwidth = median(bandwidths);
   const double typical = median(seconds);
   if (first_batch_seconds_ == 0) first_batch_seconds_ = typical;
   fmt::print(
       "context {:5}, batch {:3}        {:8.2f} tok/s   {:.1f} ms a step, {:.2f} of the first "
-      "batch's; {:.1f} GB/s, {:.2f} of the bandwidth\n",
+      "batch's; {:.1f} GB/s, {:.2f} of the {:.1f} that were read in between\n",
       options_.context, batch, batch / typical, typical * 1e3, typical / first_batch_seconds_,
       static_cast<double>(model_.bytes_per_token()) / typical * 1e-9,
-      static_cast<double>(model_.bytes_per_token()) / typical / bandwidth_);
+      static_cast<double>(model_.bytes_per_token()) / typical / bandwidth, bandwidth * 1e-9);
   print_profile(total);
   for (runtime::PageTable& table : tables_) cache_.truncate(table, options_.context);
   for (size_t i = 1; i < tables_.size(); ++i) cache_.truncate(tables_[i], 0);
@@ -201,9 +208,10 @@ void Bench::run() {
   print_machine();
   print_prompt();
   for (const int batch : options_.batches) generate(batch);
-  const double again = base::measure_read_bandwidth(inner_->threads(), 1.0);
-  fmt::print("\nread bandwidth at the end {:.1f} GB/s; {:.0f} MB resident at most\n", again * 1e-9,
-             static_cast<double>(base::peak_resident_bytes()) * 1e-6);
+  fmt::print("\n{:.0f} MB resident at most: file {:.0f}, cache {:.0f}, the probe's {:.0f}\n",
+             static_cast<double>(base::peak_resident_bytes()) * 1e-6,
+             static_cast<double>(model_.source().file_bytes()) * 1e-6,
+             static_cast<double>(cache_.bytes()) * 1e-6, kProbeBytes * 1e-6);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <memory>
 #include <sstream>
 
+#include "base/memory.h"
 #include "base/threads.h"
 
 namespace upg::base {
@@ -107,28 +108,48 @@ uint64_t peak_resident_bytes() noexcept {
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
 }
 
-double measure_read_bandwidth(int threads, double seconds) {
-  constexpr size_t kTotalBytes = size_t{512} << 20;
-  const size_t share = std::max<size_t>(kTotalBytes / static_cast<size_t>(threads), 1 << 20);
-  ThreadTeam team(threads);
-  std::vector<std::unique_ptr<std::byte[]>> buffers(static_cast<size_t>(threads));
-  team.run([&](int thread) {  // touched by the thread that reads it
-    buffers[static_cast<size_t>(thread)] = std::make_unique_for_overwrite<std::byte[]>(share);
-    std::memset(buffers[static_cast<size_t>(thread)].get(), thread + 1, share);
-  });
+struct ReadProbe::Impl {
+  static constexpr size_t kTotalBytes = size_t{512} << 20;
+
+  explicit Impl(int threads)
+      : share(std::max<size_t>(kTotalBytes / static_cast<size_t>(threads), 1 << 20)),
+        team(threads),
+        buffers(static_cast<size_t>(threads)) {
+    team.run([&](int thread) {  // touched by the thread that reads it
+      std::unique_ptr<std::byte[]>& buffer = buffers[static_cast<size_t>(thread)];
+      buffer = std::make_unique_for_overwrite<std::byte[]>(share);
+      advise_huge_pages({buffer.get(), share});
+      std::memset(buffer.get(), thread + 1, share);
+    });
+  }
+
+  double pass(Reader read) {
+    const Clock::time_point begin = Clock::now();
+    team.run([&](int thread) { sink ^= read(buffers[static_cast<size_t>(thread)].get(), share); });
+    const double took = std::chrono::duration<double>(Clock::now() - begin).count();
+    return static_cast<double>(share) * team.size() / took;
+  }
+
+  const size_t share;  // bytes a thread
+  ThreadTeam team;
+  std::vector<std::unique_ptr<std::byte[]>> buffers;
   std::atomic<uint64_t> sink{0};
+};
+
+ReadProbe::ReadProbe(int threads) : impl_(std::make_unique<Impl>(threads)) {}
+ReadProbe::~ReadProbe() = default;
+
+double ReadProbe::measure(double seconds) {
   double best = 0;
   const Clock::time_point start = Clock::now();
   do {
-    for (const Reader read : kReaders) {
-      const Clock::time_point begin = Clock::now();
-      team.run(
-          [&](int thread) { sink ^= read(buffers[static_cast<size_t>(thread)].get(), share); });
-      const double took = std::chrono::duration<double>(Clock::now() - begin).count();
-      best = std::max(best, static_cast<double>(share) * threads / took);
-    }
+    for (const Reader read : kReaders) best = std::max(best, impl_->pass(read));
   } while (std::chrono::duration<double>(Clock::now() - start).count() < seconds);
   return best;
+}
+
+double measure_read_bandwidth(int threads, double seconds) {
+  return ReadProbe(threads).measure(seconds);
 }
 
 }  // namespace upg::base

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,8 +18,23 @@ uint64_t total_memory() noexcept;
 uint64_t peak_resident_bytes() noexcept;  // of this process so far
 
 // Bytes a second that `threads` threads read from memory with plain vector loads, in buffers well
-// beyond the caches: the best of one to eight streams a thread, of several passes in about
-// `seconds`.
-double measure_read_bandwidth(int threads, double seconds);
+// beyond the caches: the best of one to eight streams a thread. Other programs, and on a virtual
+// machine other machines, share the memory: measure close to what is compared.
+class ReadProbe {
+ public:
+  explicit ReadProbe(int threads);
+  ~ReadProbe();
+  ReadProbe(const ReadProbe&) = delete;
+  ReadProbe& operator=(const ReadProbe&) = delete;
+
+  // The best of the passes in about `seconds`, at least one of each number of streams.
+  double measure(double seconds);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+double measure_read_bandwidth(int threads, double seconds);  // with a probe of its own
 
 }  // namespace upg::base

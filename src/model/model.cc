@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/checked.h"
+#include "base/memory.h"
 #include "model/layer_loader.h"
 #include "upg/error.h"
 
@@ -31,6 +32,9 @@ Model::Model(std::shared_ptr<const ModelSource> source, kernels::Backend& backen
                 fmt::format("a step of {} tokens and {} logits, allowed are 1 and more",
                             limits.max_tokens, limits.max_logits));
   }
+  // Before the first page is read: what the system reads ahead then comes in huge pages, where the
+  // file system has them.
+  for (const std::span<const std::byte> bytes : source_->mappings()) base::advise_huge_pages(bytes);
   parameters_ = parameter_count(source_->specs());
   bytes_per_token_ = bytes_read_per_token(*source_);
   load_weights();
