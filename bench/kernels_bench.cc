@@ -16,6 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/machine.h"
+#include "base/memory.h"
 #include "kernels/cpu/tables.h"
 #include "kernels/input_tiles.h"
 #include "kernels/reference/ops.h"
@@ -31,6 +33,7 @@ T* random_bits(Scratch<T>& storage, int64_t count, unsigned seed) {
   T* data = storage.reserve(count);
   std::mt19937_64 random(seed);
   const size_t bytes = static_cast<size_t>(count) * sizeof(T);
+  base::advise_huge_pages({reinterpret_cast<const std::byte*>(data), bytes});
   for (size_t i = 0; i + 8 <= bytes; i += 8) {
     const uint64_t word = random();
     std::memcpy(reinterpret_cast<char*>(data) + i, &word, 8);
@@ -48,42 +51,12 @@ float* random_floats(Scratch<float>& storage, int64_t count) {
 
 // ---- the machine --------------------------------------------------------------------------------
 
-// Sums [0, bytes) in two streams far apart.
-uint64_t read_all(const uint64_t* data, int64_t words) {
-  uint64_t sums[16] = {};
-  const int64_t half = words / 2;
-  for (int64_t i = 0; i < half; i += 8) {
-    __builtin_prefetch(data + i + 512);
-    __builtin_prefetch(data + half + i + 512);
-    for (int64_t j = 0; j < 8; ++j) {
-      sums[j] += data[i + j];
-      sums[8 + j] += data[half + i + j];
-    }
-  }
-  uint64_t total = 0;
-  for (const uint64_t sum : sums) total += sum;
-  return total;
-}
-
-// Bytes a second that `threads` threads read together, the best of some runs; measured once.
+// Bytes a second that `threads` threads read together; measured once.
 double read_bandwidth(int threads) {
   static std::map<int, double> known;
-  if (const auto it = known.find(threads); it != known.end()) return it->second;
-  static Scratch<uint64_t> storage;
-  static const uint64_t* data = random_bits(storage, kStreamedBytes / 8, 9);
-  double best = 0;
-  for (int run = 0; run < 8; ++run) {
-    const auto start = std::chrono::steady_clock::now();
-    std::vector<std::thread> team;
-    const int64_t words = kStreamedBytes / 8 / threads / 16 * 16;
-    for (int t = 0; t < threads; ++t) {
-      team.emplace_back([=] { benchmark::DoNotOptimize(read_all(data + t * words, words)); });
-    }
-    for (std::thread& thread : team) thread.join();
-    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-    best = std::max(best, static_cast<double>(words * threads * 8) / time.count());
-  }
-  return known[threads] = best;
+  const auto [it, is_new] = known.try_emplace(threads, 0.0);
+  if (is_new) it->second = base::ReadProbe(threads).measure(0.5);
+  return it->second;
 }
 
 void ReadBandwidth(benchmark::State& state) {
