@@ -46,7 +46,7 @@ Findings examine(const Common& common) {
 std::string describe_row(const kernels::BackendRow& row, std::string_view chosen) {
   const bool here = row.supported();
   const char* state = row.name == chosen ? "chosen" : here ? "works here" : "not here";
-  return fmt::format("  {:<12} {:<10} {}\n", row.name, state,
+  return fmt::format("  {:<14}{:<11}{}\n", row.name, state,
                      row.needs.empty() ? "any processor" : fmt::format("needs {}", row.needs));
 }
 
