@@ -115,12 +115,12 @@ StreamFile Calibration::complete(StreamFile what) const {
 
 uint64_t Calibration::stream_bytes() const { return complete({}).bytes(); }
 
-void Calibration::write_streams(StreamFile what, const std::function<void()>& tick) {
+void Calibration::write_streams(const StreamFile& what, const std::function<void()>& tick) {
   compression::write_streams(complete(what), calibrator_->original(), calibrator_->compressed(),
                              tick);
 }
 
-bool Calibration::read_streams(StreamFile what, const std::function<void()>& tick,
+bool Calibration::read_streams(const StreamFile& what, const std::function<void()>& tick,
                                const std::function<void(std::string_view)>& damaged) {
   try {
     compression::read_streams(complete(what), calibrator_->original(), calibrator_->compressed(),

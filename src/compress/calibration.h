@@ -46,9 +46,9 @@ class Calibration {
   // stands.
   std::function<void(int layer)> keep;
   uint64_t stream_bytes() const;
-  void write_streams(StreamFile what, const std::function<void()>& tick);
+  void write_streams(const StreamFile& what, const std::function<void()>& tick);
   // Goes on before that layer; false when the file is damaged, of which `damaged` is told why.
-  bool read_streams(StreamFile what, const std::function<void()>& tick,
+  bool read_streams(const StreamFile& what, const std::function<void()>& tick,
                     const std::function<void(std::string_view)>& damaged);
 
   CalibrationFacts facts() const;
