@@ -27,10 +27,11 @@
 namespace upg {
 
 struct LoadOptions {
-  std::string device = "auto";       // auto, cpu, reference
+  std::string device = "auto";       // auto, cpu, reference, cuda, cuda:N
   std::string cpu = {};              // an instruction set by name; empty: UPG_CPU, else the best
   int threads = 0;                   // 0: the physical cores this process may use
   std::string activations = "int8";  // int8, f32 (reference only: the oracle for what int8 costs)
+  std::string fusion = "token";      // cuda: none, layer, token (what one launch does at batch 1)
   std::string cache_type_k = "f16";  // f32, f16, q8_0
   std::string cache_type_v = "f16";
   int context = 0;     // tokens a sequence may have; 0: the model's, capped by memory

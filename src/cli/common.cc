@@ -161,7 +161,11 @@ void add_engine_flags(CLI::App* verb, EngineFlags& flags, const Common&) {
   verb->add_option("-c,--ctx-size", flags.load.context,
                    "Tokens of context; 0: the model's, capped by memory")
       ->check(CLI::Range(0, 1 << 30));
-  verb->add_option("--device", flags.load.device, "auto, cpu, reference")->capture_default_str();
+  verb->add_option("--device", flags.load.device, "auto, cpu, reference, cuda, cuda:N")
+      ->capture_default_str();
+  verb->add_option("--fusion", flags.load.fusion,
+                   "What the GPU does in one launch for a single token: none, layer, token")
+      ->capture_default_str();
   verb->add_option("--cache-type-k", flags.load.cache_type_k,
                    "Keys in the cache: f32, f16, q8_0 (also -ctk)")
       ->capture_default_str();

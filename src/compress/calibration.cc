@@ -48,6 +48,7 @@ Calibration::Calibration(const Plan& plan, const CompressOptions& options,
                            options.calibration_windows, window_tokens(config));
   two_bases_ = activations_in_two_bases(plan);
   kernels::BackendOptions backend;
+  backend.device = "cpu";  // a journal written there is continued there, to the same bytes
   backend.threads = plan.threads;
   backend_ = kernels::create_backend(backend);
   CalibratorOptions calibrator;

@@ -192,6 +192,7 @@ std::vector<double> CodecChoice::measured(const std::filesystem::path& folder,
       read_calibration(calibration_source(options_.calibrate), options_.calibrate,
                        plan_.source.checkpoint, config.vocabulary, kWindows, tokens);
   kernels::BackendOptions backend_options;
+  backend_options.device = "cpu";
   backend_options.threads = plan_.threads;
   const std::unique_ptr<kernels::Backend> backend = kernels::create_backend(backend_options);
   const auto source = model::ModelSource::open(plan_.source.checkpoint.folder());

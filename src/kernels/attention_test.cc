@@ -1,4 +1,4 @@
-// Attention and the cache of every table against a naive version in double precision.
+// Attention and the cache of every backend against a naive version in double precision.
 //
 // Keys and values are chosen so that each cache type holds them exactly; then one tolerance serves
 // all types. What the types lose is tested on its own.
@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/float16.h"
-#include "kernels/cpu_backend.h"
+#include "kernels/backend.h"
 #include "kernels/test_matrix.h"
 
 namespace upg::kernels {
@@ -86,8 +86,8 @@ std::vector<double> naive_attention(const AttentionShape& shape, const History& 
 // checks the outputs of every token.
 class AttentionRun {
  public:
-  AttentionRun(const CpuOps& ops, int threads, const Case& test)
-      : test_(test), backend_(ops, {.threads = threads}), rope_{std::vector<float>(1), 1.0f} {
+  AttentionRun(const BackendRow& row, int threads, const Case& test)
+      : test_(test), backend_(make_backend(row, threads)), rope_{std::vector<float>(1), 1.0f} {
     Random random(11);
     int32_t pages = 0;
     for (const Sequence& sequence : test.sequences) {
@@ -109,8 +109,8 @@ class AttentionRun {
   // Filled with ones: whoever reads what was never written reads NaN.
   Buffer cache(int64_t rows, KvType type) {
     const size_t bytes = static_cast<size_t>(rows) * kv_row_bytes(type, test_.shape.head_dim);
-    Buffer buffer = backend_.allocate(bytes);
-    std::memset(buffer.bytes(), 0xff, bytes);
+    Buffer buffer = backend_->allocate(bytes);
+    backend_->upload(buffer.bytes(), std::string(bytes, '\xff').data(), bytes);
     return buffer;
   }
 
@@ -145,12 +145,16 @@ class AttentionRun {
     const AttentionShape& shape = test_.shape;
     const std::vector<int32_t> ids(static_cast<size_t>(rows));
     const std::vector<const Rope*> ropes(slices.size(), &rope_);
-    backend_.begin_step({rows, ids, slices, ropes});
+    backend_->begin_step({rows, ids, slices, ropes});
     std::vector<float> qkv(static_cast<size_t>(rows * shape.qkv_width()));
     for (size_t i = 0; i < slices.size(); ++i) fill(qkv, slices[i], histories_[owners[i]]);
-    std::vector<float> out(static_cast<size_t>(rows * shape.q_width()), 1e30f);
-    backend_.attention(out.data(), qkv.data(), shape,
-                       {k_.bytes(), v_.bytes(), test_.k_type, test_.v_type});
+    const Buffer in = upload(*backend_, qkv);
+    const Buffer attended =
+        upload(*backend_, std::vector<float>(static_cast<size_t>(rows * shape.q_width()), 1e30f));
+    backend_->attention(attended.floats(), in.floats(), shape,
+                        {k_.bytes(), v_.bytes(), test_.k_type, test_.v_type});
+    const std::vector<float> out =
+        download(*backend_, attended.floats(), attended.size() / sizeof(float));
     for (size_t i = 0; i < slices.size(); ++i) check(out, slices[i], histories_[owners[i]]);
   }
 
@@ -182,7 +186,7 @@ class AttentionRun {
   }
 
   const Case& test_;
-  CpuBackend backend_;
+  std::unique_ptr<Backend> backend_;
   Rope rope_;
   std::vector<History> histories_;
   Buffer k_, v_;
@@ -249,22 +253,22 @@ std::vector<Case> cases() {
   return all;
 }
 
-class AttentionTest : public testing::TestWithParam<const CpuOps*> {
+class AttentionTest : public testing::TestWithParam<const BackendRow*> {
  protected:
-  const CpuOps& ops() const { return *GetParam(); }
+  const BackendRow& row() const { return *GetParam(); }
 };
 
 TEST_P(AttentionTest, MatchesDoublePrecision) {
   for (const Case& test : cases()) {
-    AttentionRun(ops(), 1, test).run(1000);
+    AttentionRun(row(), 1, test).run(1000);
     ASSERT_FALSE(HasFatalFailure());
   }
 }
 
 TEST_P(AttentionTest, ChunksEqualTheWhole) {
   for (const Case& test : cases()) {
-    AttentionRun(ops(), 3, test).run(7);
-    AttentionRun(ops(), 2, test).run(1);
+    AttentionRun(row(), 3, test).run(7);
+    AttentionRun(row(), 2, test).run(1);
     ASSERT_FALSE(HasFatalFailure());
   }
 }
@@ -273,10 +277,25 @@ TEST_P(AttentionTest, LargeScoresDoNotOverflow) {
   Case test{"large", shape_of(2, 1, 32), KvType::kF32, KvType::kF32, {{20, 30, {1, 0}}}};
   test.shape.scale = 40.0f;  // scores of some hundreds
   test.tolerance = 1e-4;
-  AttentionRun(ops(), 1, test).run(1000);
+  AttentionRun(row(), 1, test).run(1000);
 }
 
-TEST_P(AttentionTest, F32AndF16CachesHoldWhatTheyCan) {
+// A context long enough to be cut into parts, which are put together again.
+TEST_P(AttentionTest, LongContexts) {
+  Case test{"long", shape_of(8, 2, 64), KvType::kF16, KvType::kF16, {{1500, 3, {}}, {7, 1, {}}}};
+  for (int32_t page = 0; page < 48; ++page) test.sequences[0].pages.push_back(47 - page);
+  test.sequences[1].pages.push_back(48);
+  AttentionRun(row(), 2, test).run(1500);
+  test.shape.window = 1000;
+  AttentionRun(row(), 2, test).run(1500);
+}
+
+class CacheRowTest : public testing::TestWithParam<const CpuOps*> {
+ protected:
+  const CpuOps& ops() const { return *GetParam(); }
+};
+
+TEST_P(CacheRowTest, F32AndF16CachesHoldWhatTheyCan) {
   Random random(8);
   for (const int head_dim : {4, 20, 128}) {
     const std::vector<float> x = random_floats(random, head_dim, 100.0f);
@@ -290,7 +309,7 @@ TEST_P(AttentionTest, F32AndF16CachesHoldWhatTheyCan) {
 }
 
 // |x - q * scale| <= scale / 2, and as much more as the rounding of the scale to f16 costs.
-TEST_P(AttentionTest, Q8CacheStaysWithinItsBound) {
+TEST_P(CacheRowTest, Q8CacheStaysWithinItsBound) {
   Random random(9);
   constexpr int kDim = 96;
   std::vector<std::byte> row(kv_row_bytes(KvType::kQ8, kDim));
@@ -311,7 +330,9 @@ TEST_P(AttentionTest, Q8CacheStaysWithinItsBound) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tables, AttentionTest, testing::ValuesIn(runnable_tables()),
+INSTANTIATE_TEST_SUITE_P(Backends, AttentionTest, testing::ValuesIn(runnable_backends()),
+                         [](const auto& row) { return std::string(row.param->name); });
+INSTANTIATE_TEST_SUITE_P(Tables, CacheRowTest, testing::ValuesIn(runnable_tables()),
                          [](const auto& table) { return std::string(table.param->name); });
 
 }  // namespace

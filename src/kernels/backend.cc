@@ -1,6 +1,9 @@
 #include "kernels/backend.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "base/machine.h"
 
 namespace upg::kernels {
 
@@ -18,6 +21,17 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 
 Buffer::~Buffer() {
   if (owner_ != nullptr && data_ != nullptr) owner_->release(data_, bytes_);
+}
+
+uint64_t Backend::available_memory() const { return base::available_memory(); }
+
+void Backend::best_ids(std::span<int32_t> ids, const float* logits, int64_t vocabulary) {
+  std::vector<float> row(static_cast<size_t>(vocabulary));
+  for (int32_t& id : ids) {
+    download(row.data(), logits, row.size() * sizeof(float));
+    id = static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
+    logits += vocabulary;
+  }
 }
 
 size_t kv_row_bytes(KvType type, int head_dim) noexcept {

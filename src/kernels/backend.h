@@ -153,6 +153,18 @@ struct LayerStep {
   float* x = nullptr;  // [tokens, hidden], in and out
 };
 
+// A whole token of one sequence, from its id to the logits after it, for backends that do it in one
+// launch or one a layer.
+struct TokenStep {
+  std::span<const LayerStep> layers;
+  const Weight* embedding = nullptr;
+  const float* final_norm = nullptr;  // [hidden]
+  const Linear* head = nullptr;
+  float norm_epsilon = 0;
+  float* x = nullptr;       // [hidden]: the residual stream, out
+  float* logits = nullptr;  // [vocabulary], out, or nullptr where nobody asks for them
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -160,6 +172,8 @@ class Backend {
   virtual std::string describe() const = 0;            // one line for people
   virtual int threads() const noexcept { return 1; }
 
+  // Bytes that may still be allocated.
+  virtual uint64_t available_memory() const;
   // ---- memory. Throws Error(kOutOfMemory).
   virtual Buffer allocate(size_t bytes) = 0;  // aligned to 64 bytes, contents undefined
   virtual void release(void* data, size_t bytes) noexcept = 0;
@@ -197,9 +211,17 @@ class Backend {
   virtual void gather_rows(float* y, const float* x, std::span<const int32_t> indices,
                            int64_t cols) = 0;
 
+  // ids[i] = the largest of logits[i, :], of equal ones the lowest; waits for it.
+  // logits: [ids.size(), vocabulary]
+  virtual void best_ids(std::span<int32_t> ids, const float* logits, int64_t vocabulary);
+
   // ---- fused steps: false when the backend does not offer them; then the model calls the single
   // operations (model/forward.cc), which say the same.
   virtual bool layer_step(const LayerStep&) { return false; }
+  virtual bool token_step(const TokenStep&) { return false; }
+
+  // Kernels started so far, where that means something: for benchmarks.
+  virtual uint64_t launches() const noexcept { return 0; }
 };
 
 // ---- choosing
@@ -207,11 +229,15 @@ class Backend {
 
 enum class Activations : uint8_t { kInt8, kF32 };  // kF32: the oracle for what quantising costs
 
+// What a GPU does in one launch: an operation, a layer, a whole token (at batch 1, where it can).
+enum class Fusion : uint8_t { kNone, kLayer, kToken };
+
 struct BackendOptions {
-  std::string device = "auto";  // auto, cpu, reference
+  std::string device = "auto";  // auto, cpu, reference, cuda, cuda:N
   std::string cpu = "";         // instruction set by name; empty: UPG_CPU, else the best there is
   int threads = 0;              // 0: base::default_threads()
   Activations activations = Activations::kInt8;
+  Fusion fusion = Fusion::kToken;  // GPUs only
 };
 
 // A row of the table in registry.cc.

@@ -1,5 +1,7 @@
 #include "kernels/test_matrix.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -188,6 +190,38 @@ std::vector<const CpuOps*> runnable_tables() {
   }
   tables.push_back(&reference::table);
   return tables;
+}
+
+std::vector<const BackendRow*> runnable_backends() {
+  std::vector<const BackendRow*> rows;
+  for (const BackendRow& row : all_backends()) {
+    if (row.supported()) {
+      rows.push_back(&row);
+    } else if (row.name == row.device) {  // not an instruction set
+      fmt::print("skipped: {} tests, this machine lacks {}\n", row.name, row.needs);
+    }
+  }
+  return rows;
+}
+
+std::unique_ptr<Backend> make_backend(const BackendRow& row, int threads, Activations activations) {
+  BackendOptions options;
+  options.cpu = row.name;
+  options.threads = threads;
+  options.activations = activations;
+  return create_backend(options);
+}
+
+Buffer upload(Backend& backend, std::span<const float> values) {
+  Buffer buffer = backend.allocate(values.size_bytes());
+  backend.upload(buffer.bytes(), values.data(), buffer.size());
+  return buffer;
+}
+
+std::vector<float> download(Backend& backend, const float* from, size_t count) {
+  std::vector<float> values(count);
+  backend.download(values.data(), from, count * sizeof(float));
+  return values;
 }
 
 }  // namespace upg::kernels

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <random>
 #include <span>
 #include <string_view>
@@ -50,5 +51,14 @@ class TestMatrix {
 
 // The tables that this machine can run, reference included.
 std::vector<const CpuOps*> runnable_tables();
+
+// The rows of all_backends() that this machine can run; says on stdout which GPUs are missing.
+std::vector<const BackendRow*> runnable_backends();
+std::unique_ptr<Backend> make_backend(const BackendRow& row, int threads,
+                                      Activations activations = Activations::kInt8);
+
+// Vectors into a backend's memory and back.
+Buffer upload(Backend& backend, std::span<const float> values);
+std::vector<float> download(Backend& backend, const float* from, size_t count);
 
 }  // namespace upg::kernels

@@ -11,15 +11,25 @@ const float* Model::forward(const kernels::StepBatch& batch,
   UPG_CHECK(cache.size() == layers_.size());
   step_tokens_ = batch.tokens;
   backend_.begin_step(batch);
+  for (size_t layer = 0; layer < layers_.size(); ++layer) steps_[layer].cache = cache[layer];
+  if (batch.tokens == 1 && token_step(!wanted_rows.empty())) return logits_.floats();
   backend_.embed(x_.floats(), *embedding_);
-  for (size_t layer = 0; layer < layers_.size(); ++layer) {
-    kernels::LayerStep step = layer_step(config(), static_cast<int>(layer));
-    step.weights = &layers_[layer];
-    step.cache = cache[layer];
-    step.x = x_.floats();
+  for (const kernels::LayerStep& step : steps_) {
     if (!backend_.layer_step(step)) run_layer(backend_, step, scratch_, batch.tokens);
   }
   return wanted_rows.empty() ? logits_.floats() : logits(wanted_rows);
+}
+
+bool Model::token_step(bool with_logits) {
+  kernels::TokenStep step;
+  step.layers = steps_;
+  step.embedding = embedding_.get();
+  step.final_norm = final_norm_.floats();
+  step.head = &head_;
+  step.norm_epsilon = config().norm_epsilon;
+  step.x = x_.floats();
+  step.logits = with_logits ? logits_.floats() : nullptr;
+  return backend_.token_step(step);
 }
 
 const float* Model::normed(std::span<const int32_t> rows) {

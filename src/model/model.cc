@@ -39,6 +39,7 @@ Model::Model(std::shared_ptr<const ModelSource> source, kernels::Backend& backen
   bytes_per_token_ = bytes_read_per_token(*source_);
   load_weights();
   allocate_scratch();
+  describe_steps();
 }
 
 Model::~Model() = default;
@@ -74,6 +75,15 @@ void Model::allocate_scratch() {
   scratch_bytes_ += scratch_.bytes();
   picked_ = scratch(limits_.max_logits, c.hidden);
   logits_ = scratch(limits_.max_logits, c.vocabulary);
+}
+
+void Model::describe_steps() {
+  for (int layer = 0; layer < config().layers; ++layer) {
+    kernels::LayerStep step = layer_step(config(), layer);
+    step.weights = &layers_[static_cast<size_t>(layer)];
+    step.x = x_.floats();
+    steps_.push_back(step);
+  }
 }
 
 const kernels::Rope& Model::rope_for(int64_t planned_tokens) const noexcept {

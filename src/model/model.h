@@ -70,6 +70,9 @@ class Model {
  private:
   void load_weights();
   void allocate_scratch();
+  void describe_steps();
+  // All of a step of one token by the backend; false when it does not offer that.
+  bool token_step(bool with_logits);
   kernels::Buffer scratch(int64_t rows, int64_t cols);
 
   std::shared_ptr<const ModelSource> source_;
@@ -89,6 +92,8 @@ class Model {
   LayerScratch scratch_;    // for max_tokens
   kernels::Buffer picked_;  // [max_logits, hidden]
   kernels::Buffer logits_;  // [max_logits, vocabulary]
+
+  std::vector<kernels::LayerStep> steps_;  // of the layers; their caches change from step to step
 };
 
 // Bytes of KV cache one token takes in all layers.

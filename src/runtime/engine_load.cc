@@ -27,19 +27,27 @@ kernels::Activations parse_activations(std::string_view name) {
                                              base::printable(name)));
 }
 
+kernels::Fusion parse_fusion(std::string_view name) {
+  if (name == "none") return kernels::Fusion::kNone;
+  if (name == "layer") return kernels::Fusion::kLayer;
+  if (name == "token") return kernels::Fusion::kToken;
+  throw Error(ErrorCode::kUsage, fmt::format("fusion: found {}, allowed are none, layer and token",
+                                             base::printable(name)));
+}
+
 std::unique_ptr<kernels::Backend> make_backend(const LoadOptions& options) {
   kernels::BackendOptions backend;
   backend.device = options.device;
   backend.cpu = options.cpu;
   backend.threads = options.threads;
   backend.activations = parse_activations(options.activations);
+  backend.fusion = parse_fusion(options.fusion);
   return kernels::create_backend(backend);
 }
 
 // What is available once the weights are in memory; where they do not fit (they are mapped, and may
 // stay on disk), a quarter of what is available now.
-uint64_t cache_memory(uint64_t weight_bytes) {
-  const uint64_t available = base::available_memory();
+uint64_t cache_memory(uint64_t available, uint64_t weight_bytes) {
   const uint64_t beside = available > weight_bytes ? available - weight_bytes : 0;
   return std::max(beside, available / 4);
 }
@@ -49,7 +57,8 @@ struct CacheChoice {
   CachePlan plan;
 };
 
-CacheChoice choose_cache(const model::ModelSource& source, const LoadOptions& options) {
+CacheChoice choose_cache(const model::ModelSource& source, const LoadOptions& options,
+                         uint64_t available) {
   const model::ModelConfig& config = source.config();
   CacheChoice choice;
   KvShape& shape = choice.shape;
@@ -63,7 +72,7 @@ CacheChoice choose_cache(const model::ModelSource& source, const LoadOptions& op
   request.context = options.context;
   request.sequences = options.sequences;
   request.page_bytes = shape.page_bytes();
-  request.memory = cache_memory(source.file_bytes());
+  request.memory = cache_memory(available, source.file_bytes());
   choice.plan = plan_cache(request);
   return choice;
 }
@@ -95,7 +104,7 @@ void EngineState::load(const std::filesystem::path& path, const LoadOptions& opt
   backend = make_backend(options);
   source = model::ModelSource::open(path);
   if (options.mlock) lock_weights(*source);
-  const CacheChoice choice = choose_cache(*source, options);
+  const CacheChoice choice = choose_cache(*source, options, backend->available_memory());
   sampling = sampling_defaults(source->generation_config_text(),
                                part_name(*source, "generation_config.json"));
   text = Text::load(*source);

@@ -1,0 +1,88 @@
+// Every kernel of this folder, as the backend calls it: queued on a stream, no checks. Shapes are
+// the backend's promise. Pointers are device memory.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/views.h"
+
+namespace upg::kernels::cuda {
+
+// ---- weights (repack.cu)
+
+// Codes of `sparse` as those of path4 with one palette. offsets: [row groups + 1], in bytes.
+void sparse_to_path4(const uint8_t* masks, const uint8_t* codes, const uint32_t* offsets,
+                     int64_t row_groups, int64_t blocks, uint8_t* out, cudaStream_t stream);
+
+// ---- inputs of products (prepare.cu)
+
+struct PreparedForm {
+  const uint8_t* signs;  // [blocks * 16] or nullptr
+  int8_t* q;             // integers: as InputView; x null
+  float* scale;
+  int32_t* sum;
+  float* x;  // floats
+};
+// x: [rows, cols]
+void prepare(const float* x, int64_t rows, int64_t cols, const PreparedForm& form,
+             cudaStream_t stream);
+
+// ---- products (products_path.cu, products_float.cu)
+
+void multiply_integers(const MatrixView& w, const InputView& x, const OutputView& out,
+                       cudaStream_t stream);
+void multiply_floats(const MatrixView& w, const InputView& x, const OutputView& out,
+                     cudaStream_t stream);
+// x[t, :] = row ids[t]
+void embed(const MatrixView& w, const int32_t* ids, int64_t tokens, float* x, cudaStream_t stream);
+
+// ---- what lies between the products (elementwise.cu)
+
+void rms_norm(float* y, const float* x, const float* weight, float epsilon, int64_t rows,
+              int64_t cols, cudaStream_t stream);
+void swiglu(float* y, const float* gate_up, int64_t rows, int64_t n, cudaStream_t stream);
+void gather_rows(float* y, const float* x, const int32_t* indices, int64_t rows, int64_t cols,
+                 cudaStream_t stream);
+
+// ---- choosing a token (sampling.cu)
+
+// ids[i] = the largest of logits[i, :], of equal ones the lowest. best: kBestParts a row.
+struct Best {
+  float logit;
+  int32_t id;
+};
+inline constexpr int kBestParts = 64;
+void best_ids(const float* logits, int64_t rows, int64_t vocabulary, Best* best, int32_t* ids,
+              cudaStream_t stream);
+
+// ---- attention (attention.cu)
+
+// A step's tokens and sequences in device memory.
+struct StepView {
+  int tokens;
+  int rotary_dims;
+  const int32_t* ids;        // [tokens]
+  const int32_t* positions;  // [tokens]
+  const int32_t* pages;      // of all sequences, one after the other
+  const int32_t* page_base;  // [tokens]: where in `pages` the token's sequence begins
+  const float* cos;          // [tokens, rotary_dims / 2]
+  const float* sin;
+};
+// The rotary tables of a step. inv_freq: one table of `half` numbers and a scale after another;
+// tables: [tokens], which one.
+void rope_tables(const float* inv_freq, const int32_t* tables, const int32_t* positions, int tokens,
+                 int half, float* cos, float* sin, cudaStream_t stream);
+void rope(float* qkv, const AttentionShape& shape, const float* q_norm, const float* k_norm,
+          float epsilon, const StepView& step, cudaStream_t stream);
+void store_kv(const float* qkv, const AttentionShape& shape, const KvLayer& cache,
+              const StepView& step, cudaStream_t stream);
+// splits: parts into which a token's positions are cut; with more than one, partials holds
+// [tokens, heads, splits, head_dim + 2] floats.
+void attend(float* out, const float* qkv, const AttentionShape& shape, const KvLayer& cache,
+            const StepView& step, int splits, float* partials, cudaStream_t stream);
+
+}  // namespace upg::kernels::cuda
