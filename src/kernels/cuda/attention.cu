@@ -156,9 +156,9 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const AttendArguments 
   Gathered<kHeads> state;
   clear(state);
   const Range range = split_range(a, token, static_cast<int>(blockIdx.z));
-  gather<kK, kV, kHeads>(a.view(token, kv_head), q, a.shape.scale, dim, has_dims,
-                         range.first + static_cast<int>(threadIdx.x) / kHalfWarp, range.last,
-                         2 * kWarps, state);
+  gather<kK, kV, kHeads, 2>(a.view(token, kv_head), q, a.shape.scale, dim, has_dims,
+                            range.first + static_cast<int>(threadIdx.x) / kHalfWarp, range.last,
+                            2 * kWarps, state);
   merge_halves(state);
   if (lane < kHalfWarp) {
 #pragma unroll

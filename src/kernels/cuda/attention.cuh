@@ -80,13 +80,12 @@ __device__ __forceinline__ void clear(Gathered<kHeads>& state) {
 // exp(a - b) where b >= a, both may be -infinity.
 __device__ __forceinline__ float shrink(float a, float b) { return a == b ? 1.0f : expf(a - b); }
 
-// Positions first, first + step, ... below last; q: this lane's dimensions of each head, already
-// times nothing: scores are multiplied by `scale` as the reference does.
-template <KvType kK, KvType kV, int kHeads>
+// Positions first, first + step, ... below last, kAtOnce at a time; q: this lane's dimensions of
+// each head, already times nothing: scores are multiplied by `scale` as the reference does.
+template <KvType kK, KvType kV, int kHeads, int kAtOnce>
 __device__ __forceinline__ void gather(const CacheView& cache, const float (&q)[kHeads][kLaneDims],
                                        float scale, int dim, bool lane_has_dims, int first,
                                        int last, int step, Gathered<kHeads>& state) {
-  constexpr int kAtOnce = 2;
   // Both halves of a warp take as many turns, so that shuffles meet.
   const int other = __shfl_xor_sync(kAllLanes, first, kHalfWarp);
   for (int p = first; min(p, p - first + other) < last; p += kAtOnce * step) {

@@ -8,28 +8,49 @@
 
 namespace upg::kernels::cuda {
 
-// signs: of the lane's columns, bit i = minus. Sylvester order, spans ascending.
-__device__ __forceinline__ void rotate_block(float (&x)[4], uint32_t signs, int lane) {
+// kBlocks blocks side by side. signs: of the lane's columns, bit i = minus. Sylvester order, spans
+// ascending.
+template <int kBlocks>
+__device__ __forceinline__ void rotate_blocks(float (&x)[kBlocks][4],
+                                              const uint32_t (&signs)[kBlocks], int lane) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) x[i] = (signs >> i & 1) != 0 ? -x[i] : x[i];
-  const float a = __fadd_rn(x[0], x[1]);
-  const float b = __fsub_rn(x[0], x[1]);
-  const float c = __fadd_rn(x[2], x[3]);
-  const float d = __fsub_rn(x[2], x[3]);
-  x[0] = __fadd_rn(a, c);
-  x[1] = __fadd_rn(b, d);
-  x[2] = __fsub_rn(a, c);
-  x[3] = __fsub_rn(b, d);
+  for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[n][i] = (signs[n] >> i & 1) != 0 ? -x[n][i] : x[n][i];
+    const float a = __fadd_rn(x[n][0], x[n][1]);
+    const float b = __fsub_rn(x[n][0], x[n][1]);
+    const float c = __fadd_rn(x[n][2], x[n][3]);
+    const float d = __fsub_rn(x[n][2], x[n][3]);
+    x[n][0] = __fadd_rn(a, c);
+    x[n][1] = __fadd_rn(b, d);
+    x[n][2] = __fsub_rn(a, c);
+    x[n][3] = __fsub_rn(b, d);
+  }
 #pragma unroll
   for (int mask = 1; mask < kWarp; mask *= 2) {
+    // other - x where the lane has the bit, else x + other: the sign flips exactly.
+    const float sign = (lane & mask) != 0 ? -1.0f : 1.0f;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float other = __shfl_xor_sync(kAllLanes, x[i], mask);
-      x[i] = (lane & mask) != 0 ? __fsub_rn(other, x[i]) : __fadd_rn(x[i], other);
+    for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float other = __shfl_xor_sync(kAllLanes, x[n][i], mask);
+        x[n][i] = fmaf(x[n][i], sign, other);
+      }
     }
   }
 #pragma unroll
-  for (int i = 0; i < 4; ++i) x[i] = __fmul_rn(x[i], 0.08838834764831845f);  // 1 / sqrt(128)
+  for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[n][i] = __fmul_rn(x[n][i], 0.08838834764831845f);  // 1/sqrt(128)
+  }
+}
+
+__device__ __forceinline__ void rotate_block(float (&x)[4], uint32_t signs, int lane) {
+  float block[1][4] = {{x[0], x[1], x[2], x[3]}};
+  rotate_blocks<1>(block, {signs}, lane);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) x[i] = block[0][i];
 }
 
 // The signs of a lane's four columns of a block.
@@ -47,32 +68,52 @@ __device__ __forceinline__ int permuted_word(int lane) {
   return lane % 4 * 8 + lane / 8 * 2 + lane / 4 % 2;
 }
 
+template <int kBlocks>
+__device__ __forceinline__ void quantise_blocks(const float (&x)[kBlocks][4], int lane,
+                                                QuantisedLane (&out)[kBlocks]) {
+  float amax[kBlocks];
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+    amax[n] = fmaxf(fmaxf(fabsf(x[n][0]), fabsf(x[n][1])), fmaxf(fabsf(x[n][2]), fabsf(x[n][3])));
+    // A maximum drops NaN: let it be infinite, which is as little finite.
+    const float sum = x[n][0] + x[n][1] + x[n][2] + x[n][3];
+    if (isnan(sum)) amax[n] = INFINITY;
+  }
+#pragma unroll
+  for (int mask = kWarp / 2; mask > 0; mask /= 2) {
+#pragma unroll
+    for (int n = 0; n < kBlocks; ++n) {
+      amax[n] = fmaxf(amax[n], __shfl_xor_sync(kAllLanes, amax[n], mask));
+    }
+  }
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+    const bool finite = amax[n] < INFINITY;
+    const bool zero = !finite || amax[n] < 0x1p-100f;
+    const float largest = zero ? 127.0f : amax[n];
+    const float inverse = __fdiv_rn(127.0f, largest);
+    uint32_t own = 0;
+    int sum = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int q = zero ? 0 : __float2int_rn(__fmul_rn(x[n][i], inverse));
+      sum += q;
+      own |= (static_cast<uint32_t>(q) & 0xffu) << (8 * i);
+    }
+    out[n].scale = zero ? 0.0f : __fdiv_rn(largest, 127.0f);
+    if (!finite) out[n].scale = __int_as_float(0x7fc00000);
+    out[n].sum = __reduce_add_sync(kAllLanes, sum);
+    // Columns 16 further lie in the lane four further.
+    const uint32_t other = __shfl_xor_sync(kAllLanes, own, 4);
+    out[n].word = (lane & 4) == 0 ? prmt(own, other, 0x5140) : prmt(own, other, 0x3726);
+  }
+}
+
 __device__ __forceinline__ QuantisedLane quantise_block(const float (&x)[4], int lane) {
-  float amax = 0;
-  bool finite = true;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    amax = fmaxf(amax, fabsf(x[i]));
-    finite = finite && isfinite(x[i]);
-  }
-  amax = warp_max(amax);
-  finite = __all_sync(kAllLanes, finite);
-  QuantisedLane out = {0, finite ? 0.0f : __int_as_float(0x7fc00000), 0};
-  if (!finite || amax < 0x1p-100f) return out;
-  out.scale = __fdiv_rn(amax, 127.0f);
-  const float inverse = __fdiv_rn(127.0f, amax);
-  uint32_t own = 0;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int q = __float2int_rn(__fmul_rn(x[i], inverse));
-    out.sum += q;
-    own |= (static_cast<uint32_t>(q) & 0xffu) << (8 * i);
-  }
-  out.sum = __reduce_add_sync(kAllLanes, out.sum);
-  // Columns 16 further lie in the lane four further.
-  const uint32_t other = __shfl_xor_sync(kAllLanes, own, 4);
-  out.word = (lane & 4) == 0 ? prmt(own, other, 0x5140) : prmt(own, other, 0x3726);
-  return out;
+  const float block[1][4] = {{x[0], x[1], x[2], x[3]}};
+  QuantisedLane out[1];
+  quantise_blocks<1>(block, lane, out);
+  return out[0];
 }
 
 }  // namespace upg::kernels::cuda

@@ -17,8 +17,10 @@ namespace upg::kernels::cuda {
 
 inline constexpr int kTokenWarps = 15;  // that compute; one more brings codes
 inline constexpr int kTokenThreads = 32 * (kTokenWarps + 1);
-inline constexpr int kSlotBytes = 4608;   // of the ring; a tile of codes fits
-inline constexpr int kInputBlocks = 4;    // blocks of an input a warp prepares at most
+inline constexpr int kTileBytes = 4608;             // of codes, at most
+inline constexpr int kSlotBytes = kTileBytes + 16;  // of the ring: a tile and its rows' scales
+inline constexpr int kInputBlocks = 4;              // blocks of an input a warp prepares at most
+inline constexpr int kFewRounds = 3;                // of most models; kept apart to keep them short
 inline constexpr int kBlockStride = 144;  // bytes from block to block of activations: no two
                                           // rows of a warp's blocks meet in one bank
 inline constexpr int kPhaseEntries = 8;   // phases described in shared memory at a time
@@ -65,6 +67,9 @@ struct alignas(16) TokenPhase {
   uint8_t* k = {};
   uint8_t* v = {};
   int32_t window = {};
+  // The block's items, [begin, end): filled in by the producer.
+  int32_t begin = {};
+  int32_t end = {};
   int32_t pad = {};
 };
 
@@ -85,6 +90,7 @@ struct TokenArguments {
   uint32_t* gated_done;  // [blocks of intermediate], likewise
   uint32_t barrier_base;
   int32_t slots;          // of the ring
+  int32_t in_flight;      // tiles asked for and not yet there, at most
   int32_t act_bytes;      // shared memory of activations or attention
   int32_t partial_bytes;  // of partial sums
   // the token
@@ -108,7 +114,7 @@ struct TokenArguments {
 // ---- how a product is cut
 
 // Row groups of a tile's blocks: as many as fit a slot and whole turns of a warp.
-constexpr int tile_blocks_of(int vectors) { return kSlotBytes / (64 * vectors) / 8 * 8; }
+constexpr int tile_blocks_of(int vectors) { return kTileBytes / (64 * vectors) / 8 * 8; }
 
 // Items that block `index` of `grid` takes: [begin, end).
 struct Share {
@@ -116,8 +122,10 @@ struct Share {
   int end;
 };
 constexpr Share share_of(int items, int index, int grid) {
-  return {static_cast<int>(static_cast<int64_t>(items) * index / grid),
-          static_cast<int>(static_cast<int64_t>(items) * (index + 1) / grid)};
+  const auto count = static_cast<uint32_t>(items);  // their product fits: millions by hundreds
+  const auto blocks = static_cast<uint32_t>(grid);
+  return {static_cast<int>(count * static_cast<uint32_t>(index) / blocks),
+          static_cast<int>(count * static_cast<uint32_t>(index + 1) / blocks)};
 }
 
 // Bytes of shared memory that a program of these sizes needs besides the ring.
@@ -126,7 +134,10 @@ struct TokenMemory {
   int partial_bytes = 0;
   int slots = 0;  // what is left for the ring; the program cannot run below kMinSlots
 };
-inline constexpr int kMinSlots = 16;
+// More would not be faster. A warp that waits for a tile relies on the slot's tile before it being
+// there already: it comes from one turn of the warps before, and no more than so many are missing.
+inline constexpr int kTilesInFlight = 16;
+inline constexpr int kMinSlots = kTokenWarps + kTilesInFlight;
 
 struct TokenSizes {
   int most_blocks = 0;    // of any product's input

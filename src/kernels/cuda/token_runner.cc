@@ -186,6 +186,7 @@ bool TokenRunner::build(const TokenStep& step) {
   a.embedding = embedding;
   a.x = step.x;
   a.slots = memory.slots;
+  a.in_flight = kTilesInFlight;
   a.act_bytes = memory.act_bytes;
   a.partial_bytes = memory.partial_bytes;
   a.heads = shape.heads;

@@ -1,0 +1,260 @@
+// Attention in the token kernel: a block takes one kv head (up to four of the heads that share it)
+// and a part of the positions; the block of a unit that ends last puts the parts together.
+#pragma once
+
+#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/token_shared.cuh"
+
+namespace upg::kernels::cuda {
+
+struct AttentionUnit {
+  int index;
+  int kv_head;
+  int first_head;
+  int heads;
+};
+
+constexpr int kGatheredStride = kFastHeadDim + 4;  // floats of a warp and head
+
+// Vectors of the unit in shared memory: its heads' q, then k, v; normed and turned. A warp each.
+__device__ __forceinline__ void load_vectors(const TokenArguments& a, const Memory& m,
+                                             const TokenPhase& phase, const AttentionUnit& unit) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int dim = a.head_dim;
+  const bool is_q = warp < kTokenHeads;
+  if (warp >= kTokenHeads + 2 || (is_q && warp >= unit.heads)) return;
+  int from = is_q ? unit.first_head + warp : a.heads + unit.kv_head;
+  if (warp == kTokenHeads + 1) from += a.kv_heads;
+  float* to = reinterpret_cast<float*>(m.act) + warp * kFastHeadDim;
+  float squares = 0;
+#pragma unroll
+  for (int n = 0; n < kFastHeadDim / kWarp; ++n) {
+    const int i = lane + n * kWarp;
+    if (i >= dim) break;
+    const float value = __ldcg(a.qkv + static_cast<int64_t>(from) * dim + i);
+    squares = fmaf(value, value, squares);
+    to[i] = value;
+  }
+  if (warp > kTokenHeads) return;
+  const float* norm = is_q ? phase.q_norm : phase.k_norm;
+  if (norm != nullptr) {
+    const float mean = __fdiv_rn(warp_sum(squares), static_cast<float>(dim));
+    const float factor = __fdiv_rn(1.0f, __fsqrt_rn(mean + a.epsilon));
+    for (int i = lane; i < dim; i += kWarp) to[i] = to[i] * factor * norm[i];
+  }
+  __syncwarp();
+  for (int i = lane; i < a.half_rotary; i += kWarp) {
+    const float cos = m.shared->cos[i];
+    const float sin = m.shared->sin[i];
+    const float x = to[i];
+    const float y = to[i + a.half_rotary];
+    to[i] = x * cos - y * sin;
+    to[i + a.half_rotary] = y * cos + x * sin;
+  }
+}
+
+// Each warp's sums into shared memory, then what each is worth: shared->keep, total, highest.
+__device__ __forceinline__ void weigh_warps(const Memory& m, float* gathered,
+                                            const Gathered<kTokenHeads>& state, int head_dim) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int dim = lane % kHalfWarp * kLaneDims;
+  if (lane < kHalfWarp) {
+#pragma unroll
+    for (int h = 0; h < kTokenHeads; ++h) {
+      float* to = gathered + (warp * kTokenHeads + h) * kGatheredStride;
+      if (dim < head_dim) {
+        *reinterpret_cast<float4*>(to + dim) =
+            float4{state.out[h][0], state.out[h][1], state.out[h][2], state.out[h][3]};
+        *reinterpret_cast<float4*>(to + dim + 4) =
+            float4{state.out[h][4], state.out[h][5], state.out[h][6], state.out[h][7]};
+      }
+      if (lane == 0) {
+        to[kFastHeadDim] = state.maximum[h];
+        to[kFastHeadDim + 1] = state.sum[h];
+      }
+    }
+  }
+  sync();
+  if (warp < kTokenHeads) {
+    const float* from = gathered + (lane * kTokenHeads + warp) * kGatheredStride + kFastHeadDim;
+    const float maximum = lane < kTokenWarps ? from[0] : -INFINITY;
+    const float highest = warp_max(maximum);
+    const float keep = lane < kTokenWarps ? shrink(maximum, highest) : 0.0f;
+    const float total = warp_sum(lane < kTokenWarps ? from[1] * keep : 0.0f);
+    m.shared->keep[warp][lane] = keep;
+    if (lane == 0) {
+      m.shared->total[warp] = total;
+      m.shared->highest[warp] = highest;
+    }
+  }
+  sync();
+}
+
+// Parts of a head, kPartExtra more floats than dimensions each: thread-parallel over dimensions.
+__device__ __forceinline__ void combine_parts(const TokenArguments& a, const Memory& m,
+                                              const float* parts, const AttentionUnit& unit) {
+  sync();
+  if (threadIdx.x == 0) {
+    const uint32_t before = add_release_returning(a.unit_done + unit.index, 1);
+    m.shared->is_last = before + 1 == static_cast<uint32_t>(a.splits);
+    if (m.shared->is_last != 0) a.unit_done[unit.index] = 0;
+  }
+  sync();
+  if (m.shared->is_last == 0) return;
+  const int stride = a.head_dim + kPartExtra;
+  for (int i = static_cast<int>(threadIdx.x); i < unit.heads * a.head_dim; i += kComputing) {
+    const int h = i / a.head_dim;
+    const int d = i % a.head_dim;
+    const float* part = parts + static_cast<int64_t>(h) * a.splits * stride;
+    float maximum = -INFINITY;
+    float sum = 0;
+    float out = 0;
+    constexpr int kAtOnce = 4;  // loads on their way together
+    for (int first = 0; first < a.splits; first += kAtOnce) {
+      float value[kAtOnce], high[kAtOnce], weight[kAtOnce];
+#pragma unroll
+      for (int u = 0; u < kAtOnce; ++u) {
+        const bool there = first + u < a.splits;
+        const float* at = part + (there ? first + u : 0) * stride;
+        value[u] = __ldcg(at + d);
+        high[u] = there ? __ldcg(at + a.head_dim) : -INFINITY;
+        weight[u] = __ldcg(at + a.head_dim + 1);
+      }
+#pragma unroll
+      for (int u = 0; u < kAtOnce; ++u) {
+        const float highest = fmaxf(maximum, high[u]);
+        const float keep = shrink(maximum, highest);
+        const float add = first + u < a.splits ? shrink(high[u], highest) : 0.0f;
+        out = out * keep + value[u] * add;
+        sum = sum * keep + weight[u] * add;
+        maximum = highest;
+      }
+    }
+    a.attended[static_cast<int64_t>(unit.first_head + h) * a.head_dim + d] = __fdiv_rn(out, sum);
+  }
+}
+
+// The positions of one part.
+struct Positions {
+  int first;
+  int last;
+};
+
+__device__ __forceinline__ Positions positions_of(const TokenArguments& a, const TokenPhase& phase,
+                                                  int split) {
+  const int begin = phase.window > 0 ? max(0, a.position - phase.window + 1) : 0;
+  const int part = (a.position + 1 - begin + a.splits - 1) / a.splits;
+  const int first = min(begin + split * part, a.position + 1);
+  return {first, min(first + part, a.position + 1)};
+}
+
+__device__ __forceinline__ CacheView cache_of(const TokenArguments& a, const TokenPhase& phase,
+                                              const AttentionUnit& unit) {
+  return {phase.k, phase.v, a.pages, a.kv_heads, unit.kv_head, a.k_row, a.v_row};
+}
+
+// Rows of the cache on their way to the L2 cache while the block waits for the others, as many as
+// would hardly be gone again before they are read.
+__device__ __forceinline__ void prefetch_rows(const CacheView& cache, const Positions& positions) {
+  constexpr int kLine = 128;
+  constexpr int kMost = 512;
+  const int last = min(positions.last - 1, positions.first + kMost);  // the newest is not there yet
+  const int lines = static_cast<int>((cache.k_row + kLine - 1) / kLine);
+  const int count = max(0, last - positions.first) * lines;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kComputing) {
+    const int64_t row = cache.row(positions.first + i / lines);
+    prefetch_l2(cache.k + row * cache.k_row + i % lines * kLine);
+    prefetch_l2(cache.v + row * cache.v_row + i % lines * kLine);
+  }
+}
+
+template <KvType kType>
+__device__ __forceinline__ void attend_part(const TokenArguments& a, const Memory& m,
+                                            const TokenPhase& phase, const AttentionUnit& unit,
+                                            int split) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  auto* vectors = reinterpret_cast<float*>(m.act);
+  float* gathered = vectors + (kTokenHeads + 2) * kFastHeadDim;
+  load_vectors(a, m, phase, unit);
+  sync();
+
+  const auto [first, last] = positions_of(a, phase, split);
+  const CacheView cache = cache_of(a, phase, unit);
+  if (last == a.position + 1 && first < last) {  // the part of the new position
+    // Units of one kv head write the same row with the same bits.
+    if (warp < 2) {
+      const float* vector = vectors + (kTokenHeads + warp) * kFastHeadDim;
+      uint8_t* row =
+          (warp == 0 ? phase.k : phase.v) + cache.row(a.position) * (warp == 0 ? a.k_row : a.v_row);
+      store_row(row, kType, a.head_dim, lane, [&](int i) { return vector[i]; });
+    }
+    sync();
+  }
+
+  const int dim = lane % kHalfWarp * kLaneDims;
+  const bool has_dims = dim < a.head_dim;
+  float q[kTokenHeads][kLaneDims];
+#pragma unroll
+  for (int h = 0; h < kTokenHeads; ++h) {
+#pragma unroll
+    for (int i = 0; i < kLaneDims; ++i) {
+      q[h][i] = has_dims && h < unit.heads ? vectors[h * kFastHeadDim + dim + i] : 0.0f;
+    }
+  }
+  Gathered<kTokenHeads> state;
+  clear(state);
+  gather<kType, kType, kTokenHeads, 1>(cache, q, a.scale, dim, has_dims,
+                                       first + static_cast<int>(threadIdx.x) / kHalfWarp, last,
+                                       2 * kTokenWarps, state);
+  merge_halves(state);
+  weigh_warps(m, gathered, state, a.head_dim);
+  const int stride = a.head_dim + kPartExtra;
+  float* parts = a.parts + static_cast<int64_t>(unit.index) * kTokenHeads * a.splits * stride;
+  for (int i = static_cast<int>(threadIdx.x); i < unit.heads * a.head_dim; i += kComputing) {
+    const int h = i / a.head_dim;
+    const int d = i % a.head_dim;
+    float out = 0;
+#pragma unroll
+    for (int w = 0; w < kTokenWarps; ++w) {
+      out = fmaf(gathered[(w * kTokenHeads + h) * kGatheredStride + d], m.shared->keep[h][w], out);
+    }
+    if (a.splits == 1) {
+      a.attended[static_cast<int64_t>(unit.first_head + h) * a.head_dim + d] =
+          __fdiv_rn(out, m.shared->total[h]);
+      continue;
+    }
+    float* to = parts + (static_cast<int64_t>(h) * a.splits + split) * stride;
+    to[d] = out;
+    if (d == 0) {
+      to[a.head_dim] = m.shared->highest[h];
+      to[a.head_dim + 1] = m.shared->total[h];
+    }
+  }
+  if (a.splits > 1) combine_parts(a, m, parts, unit);
+}
+
+// Up to the grid's next barrier, at which it arrives.
+template <KvType kType>
+__device__ __forceinline__ void attend(const TokenArguments& a, const Memory& m, GridBarrier& grid,
+                                       const TokenPhase& phase) {
+  const int group = a.heads / a.kv_heads;
+  const int chunks = (group + kTokenHeads - 1) / kTokenHeads;
+  const int units = a.kv_heads * chunks;
+  const int split = static_cast<int>(blockIdx.x) / units;
+  AttentionUnit unit;
+  unit.index = static_cast<int>(blockIdx.x) % units;
+  unit.kv_head = unit.index / chunks;
+  const int skipped = unit.index % chunks * kTokenHeads;
+  unit.first_head = unit.kv_head * group + skipped;
+  unit.heads = min(kTokenHeads, group - skipped);
+  if (split < a.splits) prefetch_rows(cache_of(a, phase, unit), positions_of(a, phase, split));
+  grid.wait();
+  if (split < a.splits) attend_part<kType>(a, m, phase, unit, split);
+  sync();
+  grid.arrive();
+}
+
+}  // namespace upg::kernels::cuda
