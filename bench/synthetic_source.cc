@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <span>
 
 #include "base/check.h"
 #include "kernels/scratch.h"
@@ -79,6 +80,8 @@ class SyntheticSource final : public model::ModelSource {
     }
     return matrix;
   }
+
+  std::vector<std::span<const std::byte>> mappings() const override { return {}; }
 
   std::vector<float> vector(const model::TensorSpec& spec) const override {
     return std::vector<float>(static_cast<size_t>(spec.rows), 1.0f);

@@ -282,7 +282,9 @@ void CudaBackend::matmul(float* y, const Linear& linear, const Prepared& x, int6
     const DeviceWeight& weight = weight_of(*part.weight);
     const OutputView out = {y, linear.rows, part.bias.floats(), store == Store::kAdd};
     const InputView view = input.view(form_of(weight));
-    if (weight.takes_integers()) {
+    if (weight.takes_integers() && rows > 1) {
+      multiply_on_tensor_cores(weight.view(), view, out, stream_.get());
+    } else if (weight.takes_integers()) {
       multiply_integers(weight.view(), view, out, stream_.get());
     } else {
       multiply_floats(weight.view(), view, out, stream_.get());

@@ -31,8 +31,11 @@ struct PreparedForm {
 void prepare(const float* x, int64_t rows, int64_t cols, const PreparedForm& form,
              cudaStream_t stream);
 
-// ---- products (products_path.cu, products_float.cu)
+// ---- products (products_path.cu, products_mma.cu, products_float.cu)
 
+// Several inputs at once: decodes a weight once for up to 64.
+void multiply_on_tensor_cores(const MatrixView& w, const InputView& x, const OutputView& out,
+                              cudaStream_t stream);
 void multiply_integers(const MatrixView& w, const InputView& x, const OutputView& out,
                        cudaStream_t stream);
 void multiply_floats(const MatrixView& w, const InputView& x, const OutputView& out,

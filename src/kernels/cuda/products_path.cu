@@ -56,8 +56,7 @@ struct Launch {
 
   template <Kind kKind, bool kTwo>
   void operator()() const {
-    if (x.rows == 1) return run<kKind, kTwo, 1>();
-    return run<kKind, kTwo, 4>();
+    run<kKind, kTwo, 1>();
   }
 
   template <Kind kKind, bool kTwo, int kInputs>

@@ -3,7 +3,6 @@
 #include "kernels/cuda/rows.cuh"
 #include "kernels/cuda/token.h"
 #include "kernels/cuda/token_attention.cuh"
-#include "kernels/cuda/token_producer.cuh"
 #include "kernels/cuda/token_product.cuh"
 
 namespace upg::kernels::cuda {
@@ -19,24 +18,26 @@ __device__ __forceinline__ void embed(const TokenArguments& a, GridBarrier& grid
   grid.arrive();
 }
 
-template <KvType kType>
-__device__ __forceinline__ void compute(const TokenArguments& a, const Memory& m) {
-  GridBarrier grid(a.barrier, a.barrier_base);
-  RingCursor cursor = {0, 0};
-  if (a.first_phase_is_embedding != 0) {
-    embed(a, grid);
-  } else {
-    grid.arrive();  // so that every phase has one to wait for
+// Into shared memory, by one warp; visible after sync(). Also into the L2 cache: the norm weights,
+// which are everybody's, some lines a block.
+__device__ __forceinline__ void describe(const TokenArguments& a, const Memory& m, int index) {
+  const int lane = static_cast<int>(threadIdx.x);
+  if (lane >= kWarp || index >= a.phase_count) return;
+  TokenPhase& phase = m.shared->phases[index % kPhaseEntries];
+  const auto* from = reinterpret_cast<const uint4*>(a.phases + index);
+  constexpr int kVectors = sizeof(TokenPhase) / 16;
+  static_assert(kVectors <= kWarp);
+  if (lane < kVectors) reinterpret_cast<uint4*>(&phase)[lane] = from[lane];
+  __syncwarp();
+  if (lane == 0) {
+    const Share share =
+        share_of(phase.items, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+    phase.begin = share.begin;
+    phase.end = share.end;
   }
-  for (int index = 0; index < a.phase_count; ++index) {
-    const int entry = index % kPhaseEntries;
-    wait_parity(&m.shared->phase_full[entry], index / kPhaseEntries & 1);
-    const TokenPhase& phase = m.shared->phases[entry];
-    product(a, m, grid, cursor, phase);
-    if (phase.k != nullptr) attend<kType>(a, m, grid, phase);
-    __syncwarp();
-    if (threadIdx.x % kWarp == 0) arrive(&m.shared->phase_empty[entry]);
-  }
+  constexpr int kLineFloats = 32;
+  const int at = (static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) * lane) * kLineFloats;
+  if (phase.input == TokenInput::kNormed && at < phase.cols) prefetch_l2(phase.norm + at);
 }
 
 template <KvType kType>
@@ -44,29 +45,27 @@ __global__ void __launch_bounds__(kTokenThreads, 1)
     token_kernel(const __grid_constant__ TokenArguments a) {
   extern __shared__ __align__(128) uint8_t base[];
   const Memory m = memory_of(base, a);
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < a.slots; ++i) {
-      init_barrier(&m.shared->full[i], 1);
-      init_barrier(&m.shared->empty[i], 1);
-    }
-    for (int i = 0; i < kPhaseEntries; ++i) {
-      init_barrier(&m.shared->phase_full[i], 1);
-      init_barrier(&m.shared->phase_empty[i], kTokenWarps);
-    }
-    fence_barriers();
-  }
   if (threadIdx.x < kMaxHalfRotary) {
     m.shared->cos[threadIdx.x] = a.cos[threadIdx.x];
     m.shared->sin[threadIdx.x] = a.sin[threadIdx.x];
   }
-  __syncthreads();
-  if (threadIdx.x / kWarp == kTokenWarps) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    // Of tiles before the first nobody asks whether they are there.
-    const RingCursor flight = {a.slots - a.in_flight, 1};
-    Producer{a, m, {0, 0}, flight, 0, streaming_policy(), lane}.run();
+  GridBarrier grid(a.barrier, a.barrier_base);
+  describe(a, m, 0);
+  sync();
+  Asking asking;
+  asking.begin(m, m.shared->phases[0]);
+  if (a.first_phase_is_embedding != 0) {
+    embed(a, grid);
   } else {
-    compute<kType>(a, m);
+    grid.arrive();  // so that every phase has one to wait for
+  }
+  for (int index = 0; index < a.phase_count; ++index) {
+    const TokenPhase& phase = m.shared->phases[index % kPhaseEntries];
+    const bool last = index + 1 == a.phase_count;
+    const TokenPhase* next = last ? nullptr : &m.shared->phases[(index + 1) % kPhaseEntries];
+    describe(a, m, index + 1);
+    product(a, m, grid, phase, next, asking);
+    if (phase.k != nullptr) attend<kType>(a, m, grid, phase);
   }
 }
 
@@ -84,13 +83,10 @@ cudaError_t launch(const TokenArguments& a, int grid, int shared_bytes, cudaStre
 
 }  // namespace
 
-int token_fixed_shared_bytes() noexcept {
-  return static_cast<int>((sizeof(Shared) + 127) / 128 * 128);
-}
+int token_fixed_shared_bytes() noexcept { return kSharedBytes + kSlotsBytes; }
 
 cudaError_t launch_token(const TokenArguments& a, KvType type, int grid, cudaStream_t stream) {
-  const int shared =
-      token_fixed_shared_bytes() + a.partial_bytes + a.act_bytes + a.slots * kSlotBytes;
+  const int shared = token_fixed_shared_bytes() + a.partial_bytes + a.act_bytes;
   switch (type) {
     case KvType::kF32:
       return launch<KvType::kF32>(a, grid, shared, stream);

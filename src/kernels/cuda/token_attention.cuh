@@ -206,7 +206,7 @@ __device__ __forceinline__ void attend_part(const TokenArguments& a, const Memor
   }
   Gathered<kTokenHeads> state;
   clear(state);
-  gather<kType, kType, kTokenHeads, 1>(cache, q, a.scale, dim, has_dims,
+  gather<kType, kType, kTokenHeads, 2>(cache, q, a.scale, dim, has_dims,
                                        first + static_cast<int>(threadIdx.x) / kHalfWarp, last,
                                        2 * kTokenWarps, state);
   merge_halves(state);

@@ -89,69 +89,145 @@ __device__ __forceinline__ void copy_gated(const TokenArguments& a, const Memory
   }
 }
 
-// ---- a tile: four rows of some blocks, one warp
+// ---- tiles: four rows and a part of their blocks, a warp each. Warp w of a block takes tiles w,
+// w + kTokenWarps, ... of it. A lane has one row of every eighth block.
+
+struct Tile {
+  const TokenPart* part;
+  int group;
+  int first;   // block
+  int blocks;  // of it
+};
+
+__device__ __forceinline__ int tile_count(const TokenPhase& phase) {
+  return (phase.end - phase.begin) * phase.tiles * streams_of(phase);
+}
+
+__device__ __forceinline__ Tile tile_of(const TokenPhase& phase, int n) {
+  const auto tiles = static_cast<unsigned>(phase.tiles);
+  const auto per_item = tiles * static_cast<unsigned>(streams_of(phase));
+  const unsigned item = static_cast<unsigned>(n) / per_item;
+  const unsigned t = static_cast<unsigned>(n) - item * per_item;
+  const bool second = t >= tiles;
+  const Where where = locate(phase, phase.begin + static_cast<int>(item), second ? 1 : 0);
+  const int first = static_cast<int>(second ? t - tiles : t) * phase.tile_blocks;
+  return {where.part, where.group, first, min(phase.tile_blocks, phase.blocks - first)};
+}
+
+// What a lane asks for: its share of the warp's chunks, one after the other through all its tiles.
+// Every ask() closes a group of copies, an empty one past the last chunk.
+struct Asking {
+  const TokenPhase* phase;
+  uint8_t* slots;     // the lane's place in the warp's slots
+  const uint8_t* at;  // the lane's next vector
+  int vectors;
+  int left;  // blocks of the tile
+  int next;  // tile
+  int count;
+  int slot;
+
+  __device__ __forceinline__ void begin(const Memory& m, const TokenPhase& described) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    phase = &described;
+    slots = m.slots + warp * (kSlots * kSlotBytes) + lane * 16;
+    at = nullptr;
+    vectors = 0;
+    left = 0;
+    next = warp;
+    count = tile_count(described);
+    slot = 0;
+#pragma unroll 1
+    for (int i = 0; i + 1 < kSlots; ++i) ask();
+  }
+
+  __device__ __forceinline__ void begin_tile() {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const Tile tile = tile_of(*phase, next);
+    vectors = vectors_of(tile.part->kind);
+    const int64_t block = static_cast<int64_t>(tile.group) * phase->blocks + tile.first + lane / 4;
+    at = tile.part->codes + block * (64 * vectors) + lane % 4 * 16;
+    left = tile.blocks;
+    next += kTokenWarps;
+  }
+
+  __device__ __forceinline__ void ask() {
+    if (left <= 0 && next < count) begin_tile();
+    if (static_cast<int>(threadIdx.x) % kWarp / 4 < left) {
+      uint8_t* to = slots + slot * kSlotBytes;
+#pragma unroll
+      for (int v = 0; v < kSlotVectors; ++v) {
+        if (v < vectors) copy_vector(to + v * (kWarp * 16), at + 64 * v);
+      }
+    }
+    at += kChunk * 64 * vectors;
+    left -= kChunk;
+    slot = slot + 1 == kSlots ? 0 : slot + 1;
+    close_copies();
+  }
+};
 
 struct TileDot {
-  const uint8_t* tile;
-  const uint8_t* act;  // of the tile's first block
-  const float* scale;
-  const int32_t* sum;
-  int blocks;
-  int lane;
-  const Palette& palette;
+  const Memory& m;
+  const TokenPhase& phase;
+  const Tile& tile;
+  Asking& asking;
+  int& slot;  // of the next chunk
   float& result;
 
   template <Kind kKind, bool kTwo>
   __device__ __forceinline__ void operator()() const {
+    if constexpr (vectors_of(kKind) <= kSlotVectors) run<kKind, kTwo>();
+  }
+
+  template <Kind kKind, bool kTwo>
+  __device__ __forceinline__ void run() const {
     constexpr int kVectors = vectors_of(kKind);
-    const Palette local = palette;
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const Palette palette = tile.part->palette;
+    const float row_scale = __ldg(tile.part->scale + 4 * tile.group + lane % 4);
+    int block = tile.first + lane / 4;
+    const float* scale = m.act_scale(phase.blocks);
+    const int32_t* sum = m.act_sum(phase.blocks);
+    const int end = tile.first + tile.blocks;
     float total = 0;
-    for (int block = lane / 4; block < blocks; block += kWarp / 4) {
-      uint32_t words[kVectors][4];
-      load_words<kVectors>(tile + block * kVectors * 64 + lane % 4 * 16, words);
-      const auto* q = reinterpret_cast<const uint4*>(act + block * kBlockStride);
-      const int dot = dot_block<kKind, kTwo>(words, local, q, sum[block]);
-      total = __fadd_rn(total, __fmul_rn(static_cast<float>(dot), scale[block]));
+    for (int left = tile.blocks; left > 0; left -= kChunk, block += kChunk) {
+      asking.ask();
+      wait_copies<kSlots - 1>();
+      if (block < end) {
+        uint32_t words[kVectors][4];
+        const uint8_t* from = asking.slots + slot * kSlotBytes;
+#pragma unroll
+        for (int v = 0; v < kVectors; ++v) {
+          const uint4 vector = *reinterpret_cast<const uint4*>(from + v * (kWarp * 16));
+          words[v][0] = vector.x, words[v][1] = vector.y;
+          words[v][2] = vector.z, words[v][3] = vector.w;
+        }
+        const auto* q = reinterpret_cast<const uint4*>(m.act + block * kBlockStride);
+        const int dot = dot_block<kKind, kTwo>(words, palette, q, sum[block]);
+        total = __fadd_rn(total, __fmul_rn(static_cast<float>(dot), scale[block]));
+      }
+      slot = slot + 1 == kSlots ? 0 : slot + 1;
     }
 #pragma unroll
     for (int mask = 4; mask < kWarp; mask *= 2) total += __shfl_xor_sync(kAllLanes, total, mask);
-    const float row_scale = reinterpret_cast<const float*>(tile + kTileBytes)[lane % 4];
     result = __fmul_rn(total, row_factor<kKind>(row_scale));
   }
 };
 
-// The block's tiles, a warp each in turn. cursor: of the product's first tile.
-__device__ __forceinline__ void multiply_tiles(const TokenArguments& a, const Memory& m,
-                                               RingCursor& cursor, const TokenPhase& phase,
-                                               const Share& share, int count) {
+// asking: has begun with this phase.
+__device__ __forceinline__ void multiply_tiles(const Memory& m, const TokenPhase& phase,
+                                               Asking& asking) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int tiles = phase.tiles;
-  const int tile_blocks = phase.tile_blocks;
-  const int blocks = phase.blocks;
-  const auto per_item = static_cast<unsigned>(tiles * streams_of(phase));
-  const float* scale = m.act_scale(blocks);
-  const int32_t* sum = m.act_sum(blocks);
-  RingCursor at = cursor;
-  at.advance(warp, a.slots);
-  for (int n = warp; n < count; n += kTokenWarps) {
-    const auto tile = static_cast<unsigned>(n);
-    const auto t = static_cast<int>(tile % per_item);
-    const int item = share.begin + static_cast<int>(tile / per_item);
-    const TokenPart& part = *locate(phase, item, t < tiles ? 0 : 1).part;
-    const int first = (t < tiles ? t : t - tiles) * tile_blocks;
+  const int count = tile_count(phase);
+  int slot = 0;
+  for (int n = static_cast<int>(threadIdx.x) / kWarp; n < count; n += kTokenWarps) {
+    const Tile tile = tile_of(phase, n);
     float result = 0;
-    wait_parity(&m.shared->full[at.slot], at.parity);
-    dispatch_kind(
-        part.kind, part.two_palettes != 0,
-        TileDot{m.ring + at.slot * kSlotBytes, m.act + first * kBlockStride, scale + first,
-                sum + first, min(tile_blocks, blocks - first), lane, part.palette, result});
-    __syncwarp();
-    if (lane == 0) arrive(&m.shared->empty[at.slot]);
+    dispatch_kind(tile.part->kind, tile.part->two_palettes != 0,
+                  TileDot{m, phase, tile, asking, slot, result});
     if (lane < 4) m.partial[n * 4 + lane] = result;
-    at.advance(kTokenWarps, a.slots);
   }
-  cursor.advance(count, a.slots);
 }
 
 // ---- what becomes of the sums: thread i takes row i % 4 of item i / 4
@@ -237,9 +313,11 @@ __device__ __forceinline__ void quantise_gated(const TokenArguments& a, const To
   }
 }
 
-// The whole product, up to the grid's next barrier, at which it arrives.
+// The whole product, up to the grid's next barrier, at which it arrives. Its first tiles are on
+// their way already; those of the next product follow.
 __device__ __forceinline__ void product(const TokenArguments& a, const Memory& m, GridBarrier& grid,
-                                        RingCursor& cursor, const TokenPhase& phase) {
+                                        const TokenPhase& phase, const TokenPhase* next,
+                                        Asking& asking) {
   const Share share = share_of(phase);
   const int items = share.end - share.begin;
   const int i = static_cast<int>(threadIdx.x);
@@ -252,7 +330,8 @@ __device__ __forceinline__ void product(const TokenArguments& a, const Memory& m
   }
   const float before = row_before(phase, share, i);
   sync();
-  multiply_tiles(a, m, cursor, phase, share, items * phase.tiles * streams_of(phase));
+  multiply_tiles(m, phase, asking);
+  if (next != nullptr) asking.begin(m, *next);
   sync();
   if (i < 4 * items) finish_row(m, phase, share, i, before);
   for (int more = i + kComputing; more < 4 * items; more += kComputing) {

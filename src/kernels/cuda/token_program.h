@@ -1,10 +1,10 @@
 // What the token kernel (token.cu) is told: one program a model, a few numbers a token. Plain data
 // shared by host and device.
 //
-// The kernel runs on every multiprocessor at once. In each block one warp, the producer, walks all
-// products of the token in order and brings the block's share of their codes through a ring in
-// shared memory, never waiting for anything but room; the other warps compute and meet the other
-// blocks between products. So the codes of the next product arrive while the present one ends.
+// The kernel runs on every multiprocessor at once; products and attention are phases between which
+// the blocks meet. Each lane has a few slots of shared memory of its own, into which the codes of
+// its next blocks are copied while it computes; a warp that is done with a product asks for the
+// first of the next, which arrive while the blocks wait for one another.
 #pragma once
 
 #include <cstdint>
@@ -15,15 +15,16 @@
 
 namespace upg::kernels::cuda {
 
-inline constexpr int kTokenWarps = 15;  // that compute; one more brings codes
-inline constexpr int kTokenThreads = 32 * (kTokenWarps + 1);
-inline constexpr int kTileBytes = 4608;             // of codes, at most
-inline constexpr int kSlotBytes = kTileBytes + 16;  // of the ring: a tile and its rows' scales
-inline constexpr int kInputBlocks = 4;              // blocks of an input a warp prepares at most
-inline constexpr int kFewRounds = 3;                // of most models; kept apart to keep them short
+inline constexpr int kTokenWarps = 16;
+inline constexpr int kTokenThreads = 32 * kTokenWarps;
+inline constexpr int kSlotVectors = 4;    // 16-byte vectors a lane copies at a time, at most
+inline constexpr int kSlots = 5;          // of a lane
+inline constexpr int kChunk = 8;          // blocks of a row group that a warp computes at a time
+inline constexpr int kInputBlocks = 4;    // blocks of an input a warp prepares at most
+inline constexpr int kFewRounds = 3;      // of most models; kept apart to keep them short
 inline constexpr int kBlockStride = 144;  // bytes from block to block of activations: no two
                                           // rows of a warp's blocks meet in one bank
-inline constexpr int kPhaseEntries = 8;   // phases described in shared memory at a time
+inline constexpr int kPhaseEntries = 3;   // phases described in shared memory at a time
 inline constexpr int kMaxHalfRotary = 64;
 inline constexpr int kTokenHeads = 4;  // heads of a kv head that a block takes at once
 
@@ -67,7 +68,7 @@ struct alignas(16) TokenPhase {
   uint8_t* k = {};
   uint8_t* v = {};
   int32_t window = {};
-  // The block's items, [begin, end): filled in by the producer.
+  // The block's items, [begin, end): filled in by the block.
   int32_t begin = {};
   int32_t end = {};
   int32_t pad = {};
@@ -89,8 +90,6 @@ struct TokenArguments {
   uint32_t* unit_done;   // [kv units], zero between uses
   uint32_t* gated_done;  // [blocks of intermediate], likewise
   uint32_t barrier_base;
-  int32_t slots;          // of the ring
-  int32_t in_flight;      // tiles asked for and not yet there, at most
   int32_t act_bytes;      // shared memory of activations or attention
   int32_t partial_bytes;  // of partial sums
   // the token
@@ -113,8 +112,9 @@ struct TokenArguments {
 
 // ---- how a product is cut
 
-// Row groups of a tile's blocks: as many as fit a slot and whole turns of a warp.
-constexpr int tile_blocks_of(int vectors) { return kTileBytes / (64 * vectors) / 8 * 8; }
+// Into how many tiles the blocks of a row group are cut, so that the warps of a block have about as
+// much to do: the one for which the busiest warp has the least. row_groups: of a block.
+int tiles_of(int blocks, int row_groups) noexcept;
 
 // Items that block `index` of `grid` takes: [begin, end).
 struct Share {
@@ -128,16 +128,12 @@ constexpr Share share_of(int items, int index, int grid) {
           static_cast<int>(count * static_cast<uint32_t>(index + 1) / blocks)};
 }
 
-// Bytes of shared memory that a program of these sizes needs besides the ring.
+// Bytes of shared memory that a program of these sizes needs besides its fixed parts.
 struct TokenMemory {
   int act_bytes = 0;
   int partial_bytes = 0;
-  int slots = 0;  // what is left for the ring; the program cannot run below kMinSlots
+  bool fits = false;
 };
-// More would not be faster. A warp that waits for a tile relies on the slot's tile before it being
-// there already: it comes from one turn of the warps before, and no more than so many are missing.
-inline constexpr int kTilesInFlight = 16;
-inline constexpr int kMinSlots = kTokenWarps + kTilesInFlight;
 
 struct TokenSizes {
   int most_blocks = 0;    // of any product's input

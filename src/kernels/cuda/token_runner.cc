@@ -9,7 +9,6 @@
 namespace upg::kernels::cuda {
 namespace {
 
-constexpr int kHopper = 9;
 constexpr int kPhasesPerLayer = 4;
 
 const DeviceWeight& weight_of(const Linear::Part& part) {
@@ -28,7 +27,8 @@ bool knows(const Linear& linear) {
   const uint8_t* signs = weight_of(linear.parts[0]).signs();
   return std::all_of(linear.parts.begin(), linear.parts.end(), [&](const Linear::Part& part) {
     const DeviceWeight& weight = weight_of(part);
-    return weight.takes_integers() && weight.signs() == signs;
+    return vectors_of(weight.view().kind) > 0 && vectors_of(weight.view().kind) <= kSlotVectors &&
+           weight.signs() == signs;
   });
 }
 
@@ -69,7 +69,6 @@ bool TokenRunner::add_phase(const TokenPhase& start, const Linear& linear) {
   phase.cols = static_cast<int32_t>(linear.cols);
   phase.blocks = static_cast<int32_t>(codec::blocks_of(linear.cols));
   phase.parts = static_cast<int32_t>(linear.parts.size());
-  int vectors = 0;
   int groups = 0;
   int rows = 0;
   for (size_t p = 0; p < linear.parts.size(); ++p) {
@@ -84,15 +83,15 @@ bool TokenRunner::add_phase(const TokenPhase& start, const Linear& linear) {
                      .first_row = rows,
                      .first_group = groups,
                      .pad = 0};
-    vectors = std::max(vectors, vectors_of(view.kind));
     groups += static_cast<int>((view.rows + 3) / 4);
     rows += static_cast<int>(view.rows);
   }
   const bool gated = phase.output == TokenOutput::kGated;
   phase.items = gated ? rows / 8 : groups;
-  phase.tile_blocks = tile_blocks_of(vectors);
-  phase.tiles = (phase.blocks + phase.tile_blocks - 1) / phase.tile_blocks;
   const int most_items = (phase.items + limits_.multiprocessors - 1) / limits_.multiprocessors;
+  const int wanted = tiles_of(phase.blocks, most_items * (gated ? 2 : 1));
+  phase.tile_blocks = (phase.blocks + wanted - 1) / wanted;
+  phase.tiles = (phase.blocks + phase.tile_blocks - 1) / phase.tile_blocks;
   sizes_.most_blocks = std::max(sizes_.most_blocks, phase.blocks);
   sizes_.most_partials = std::max(sizes_.most_partials, most_items * phase.tiles * (gated ? 2 : 1));
   phases_.push_back(phase);
@@ -161,7 +160,7 @@ bool TokenRunner::build(const TokenStep& step) {
   x_ = step.x;
   phases_.clear();
   sizes_ = {};
-  if (limits_.major < kHopper || !limits_.cooperative || step.layers.empty()) return false;
+  if (!limits_.cooperative || step.layers.empty()) return false;
   const MatrixView& embedding = static_cast<const DeviceWeight&>(*step.embedding).view();
   if (embedding.kind == Kind::kMdcsr) return false;
   if (static_cast<const DeviceWeight&>(*step.embedding).signs() != nullptr) return false;
@@ -180,13 +179,11 @@ bool TokenRunner::build(const TokenStep& step) {
               *step.head);
   }
   const TokenMemory memory = plan_token_memory(sizes_, token_fixed_shared_bytes(), limits_);
-  if (memory.slots < kMinSlots) return false;
+  if (!memory.fits) return false;
   const AttentionShape& shape = layers_[0].attention;
   TokenArguments& a = arguments_;
   a.embedding = embedding;
   a.x = step.x;
-  a.slots = memory.slots;
-  a.in_flight = kTilesInFlight;
   a.act_bytes = memory.act_bytes;
   a.partial_bytes = memory.partial_bytes;
   a.heads = shape.heads;

@@ -7,14 +7,9 @@
 
 namespace upg::kernels::cuda {
 
-constexpr int kComputing = kTokenWarps * kWarp;  // threads that compute
-constexpr int kMaxSlots = 64;
+constexpr int kComputing = kTokenThreads;
 
 struct Shared {
-  uint64_t full[kMaxSlots];
-  uint64_t empty[kMaxSlots];
-  uint64_t phase_full[kPhaseEntries];
-  uint64_t phase_empty[kPhaseEntries];
   TokenPhase phases[kPhaseEntries];
   float cos[kMaxHalfRotary];
   float sin[kMaxHalfRotary];
@@ -27,9 +22,9 @@ struct Shared {
 
 struct Memory {
   Shared* shared;
+  uint8_t* slots;  // kSlots of each warp: [kSlotVectors, lanes, 16]
   float* partial;
   uint8_t* act;  // blocks of kBlockStride bytes, then scales, then sums
-  uint8_t* ring;
 
   __device__ __forceinline__ float* act_scale(int blocks) const {
     return reinterpret_cast<float*>(act + blocks * kBlockStride);
@@ -39,15 +34,17 @@ struct Memory {
   }
 };
 
+constexpr int kSharedBytes = (sizeof(Shared) + 127) / 128 * 128;
+constexpr int kSlotBytes = kSlotVectors * kWarp * 16;
+constexpr int kSlotsBytes = kTokenWarps * kSlots * kSlotBytes;
+
 __device__ __forceinline__ Memory memory_of(uint8_t* base, const TokenArguments& a) {
-  uint8_t* partial = base + (sizeof(Shared) + 127) / 128 * 128;
-  uint8_t* act = partial + a.partial_bytes;
-  return {reinterpret_cast<Shared*>(base), reinterpret_cast<float*>(partial), act,
-          act + a.act_bytes};
+  uint8_t* partial = base + kSharedBytes + kSlotsBytes;
+  return {reinterpret_cast<Shared*>(base), base + kSharedBytes, reinterpret_cast<float*>(partial),
+          partial + a.partial_bytes};
 }
 
-// The computing warps alone.
-__device__ __forceinline__ void sync() { named_barrier(1, kComputing); }
+__device__ __forceinline__ void sync() { __syncthreads(); }
 
 class GridBarrier {
  public:

@@ -1,0 +1,226 @@
+// Products of the integer codecs for several inputs, on the tensor cores: weights are decoded in
+// registers into the left operand of m16n8k32, inputs come as they were prepared.
+//
+// A lane decodes word j = lane % 4 of the vectors of rows lane / 4 and lane / 4 + 8; quad (g, j, s)
+// is its part of the left operand of step g, and word [g][s] of the same j of input lane / 4 that
+// of the right one: which column a place of k is does not matter as long as both sides agree. The
+// sums of a block begin at what the levels' offset adds too much. Blocks are added up in float in
+// column order by each warp, the warps of a row tile in their order at the end.
+#include "kernels/cuda/codes.cuh"
+#include "kernels/cuda/launch.h"
+
+namespace upg::kernels::cuda {
+namespace {
+
+constexpr int kWarps = 8;
+constexpr int kTileRows = 16;
+constexpr int kTileInputs = 8;
+
+template <bool kUnsigned>
+__device__ __forceinline__ void mma(int (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  if constexpr (kUnsigned) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+}
+
+// One word of each vector of a row and block.
+template <Kind kKind>
+struct RowWords {
+  uint32_t w[vectors_of(kKind)][4];  // [.][0] alone is used: words as PathCodes takes them
+
+  __device__ __forceinline__ void load(const uint8_t* at) {
+#pragma unroll
+    for (int v = 0; v < vectors_of(kKind); ++v) {
+      w[v][0] = __ldg(reinterpret_cast<const uint32_t*>(at + 64 * v));
+    }
+  }
+
+  // Levels, plus the palettes' offsets for path codes.
+  template <bool kTwo>
+  __device__ __forceinline__ void quads(const Palette& palette, uint32_t (&quad)[4][2]) const {
+    if constexpr (kKind == Kind::kInt8) {
+#pragma unroll
+      for (int g = 0; g < 4; ++g) {
+        quad[g][0] = prmt(w[2 * g][0], w[2 * g + 1][0], 0x5140);
+        quad[g][1] = prmt(w[2 * g][0], w[2 * g + 1][0], 0x7362);
+      }
+    } else {
+      using Codes = PathCodes<kKind>;
+      const int lane = static_cast<int>(threadIdx.x) % kWarp;
+      const int left = (lane & ~3) | ((lane + 3) & 3);  // has word j - 1
+      const Selector last = Codes::selector(w, 3, 0);
+      Selector before = {};
+      if constexpr (kTwo) {
+        before.low = __shfl_sync(kAllLanes, last.low, left);
+        if constexpr (kKind == Kind::kPath4) {
+          before.mask[0] = __shfl_sync(kAllLanes, last.mask[0], left);
+          before.mask[1] = __shfl_sync(kAllLanes, last.mask[1], left);
+        }
+      }
+#pragma unroll
+      for (int g = 0; g < 4; ++g) {
+        const Selector s = g == 3 ? last : Codes::selector(w, g, 0);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          quad[g][half] = Codes::levels(palette.a, s, half);
+          // Bytes of both palettes together stay below 256.
+          if constexpr (kTwo) quad[g][half] += Codes::levels(palette.b, before, half);
+        }
+        before = s;
+      }
+    }
+  }
+};
+
+// kSplit warps share the columns of a row tile; kTiles tiles of eight inputs each.
+template <Kind kKind, bool kTwo, int kTiles, int kSplit>
+__global__ void __launch_bounds__(kWarps* kWarp)
+    mma_kernel(const MatrixView w, const InputView x, const OutputView out) {
+  constexpr int kVectors = vectors_of(kKind);
+  constexpr int kOffset = kKind == Kind::kInt8 ? 0 : (kTwo ? 2 : 1) * kLevelOffset;
+  constexpr int kRowTiles = kWarps / kSplit;
+  __shared__ float partial[kSplit > 1 ? kWarps * kTiles * 4 * kWarp : 1];
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int part = warp % kSplit;
+  const int64_t tile = static_cast<int64_t>(blockIdx.x) * kRowTiles + warp / kSplit;
+  const int64_t first_input = static_cast<int64_t>(blockIdx.y) * (kTiles * kTileInputs);
+  const int64_t row = tile * kTileRows + lane / 4;
+  const bool active = tile * kTileRows < codec::padded_rows(w.rows);
+
+  float sums[kTiles][4] = {};
+  if (active) {
+    const int64_t group_bytes = w.blocks * kVectors * 64;
+    const uint8_t* upper = w.codes + row / 4 * group_bytes + row % 4 * 16 + lane % 4 * 4;
+    const uint8_t* lower = upper + 2 * group_bytes;  // eight rows further
+    int64_t input[kTiles];                           // whose words this lane brings
+    int64_t result[kTiles][2];                       // whose sums it holds
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+      const int64_t base = first_input + t * kTileInputs;
+      input[t] = min(base + lane / 4, x.rows - 1);
+      result[t][0] = min(base + lane % 4 * 2, x.rows - 1);
+      result[t][1] = min(base + lane % 4 * 2 + 1, x.rows - 1);
+    }
+    RowWords<kKind> next[2];
+    if (part < w.blocks) {
+      next[0].load(upper + static_cast<int64_t>(part) * kVectors * 64);
+      next[1].load(lower + static_cast<int64_t>(part) * kVectors * 64);
+    }
+    for (int64_t block = part; block < w.blocks; block += kSplit) {
+      uint32_t high[4][2];
+      uint32_t low[4][2];
+      next[0].template quads<kTwo>(w.palette, high);
+      next[1].template quads<kTwo>(w.palette, low);
+      if (block + kSplit < w.blocks) {
+        next[0].load(upper + (block + kSplit) * kVectors * 64);
+        next[1].load(lower + (block + kSplit) * kVectors * 64);
+      }
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+        const auto* q = reinterpret_cast<const uint4*>(
+            x.q + (input[t] * x.blocks + block) * kColumns + lane % 4 * 32);
+        const uint4 q0 = __ldg(q);
+        const uint4 q1 = __ldg(q + 1);
+        const uint32_t words[8] = {q0.x, q0.y, q0.z, q0.w, q1.x, q1.y, q1.z, q1.w};
+        const int64_t at0 = result[t][0] * x.blocks + block;
+        const int64_t at1 = result[t][1] * x.blocks + block;
+        const int start0 = -kOffset * __ldg(x.sum + at0);
+        const int start1 = -kOffset * __ldg(x.sum + at1);
+        int c[4] = {start0, start1, start0, start1};
+#pragma unroll
+        for (int g = 0; g < 4; ++g) {
+          const uint32_t a[4] = {high[g][0], low[g][0], high[g][1], low[g][1]};
+          mma<kOffset != 0>(c, a, words[2 * g], words[2 * g + 1]);
+        }
+        const float scale0 = __ldg(x.scale + at0);
+        const float scale1 = __ldg(x.scale + at1);
+        sums[t][0] = __fadd_rn(sums[t][0], __fmul_rn(static_cast<float>(c[0]), scale0));
+        sums[t][1] = __fadd_rn(sums[t][1], __fmul_rn(static_cast<float>(c[1]), scale1));
+        sums[t][2] = __fadd_rn(sums[t][2], __fmul_rn(static_cast<float>(c[2]), scale0));
+        sums[t][3] = __fadd_rn(sums[t][3], __fmul_rn(static_cast<float>(c[3]), scale1));
+      }
+    }
+  }
+  if constexpr (kSplit > 1) {
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        partial[((warp * kTiles + t) * 4 + i) * kWarp + lane] = sums[t][i];
+    }
+    __syncthreads();
+    if (part != 0) return;
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+#pragma unroll
+        for (int p = 1; p < kSplit; ++p) {
+          sums[t][i] += partial[(((warp + p) * kTiles + t) * 4 + i) * kWarp + lane];
+        }
+      }
+    }
+  }
+  if (!active) return;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int64_t r = row + 8 * half;
+    if (r >= w.rows) continue;
+    const float factor = row_factor<kKind>(w.scale[r]);
+    const float bias = out.bias != nullptr ? out.bias[r] : 0.0f;
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int64_t to = first_input + t * kTileInputs + lane % 4 * 2 + i;
+        if (to >= x.rows) continue;
+        float& y = out.y[to * out.stride + r];
+        float value = __fmul_rn(sums[t][2 * half + i], factor);
+        if (out.bias != nullptr) value += bias;
+        y = out.add ? y + value : value;
+      }
+    }
+  }
+}
+
+struct Launch {
+  const MatrixView& w;
+  const InputView& x;
+  const OutputView& out;
+  cudaStream_t stream;
+
+  template <Kind kKind, bool kTwo>
+  void operator()() const {
+    if (x.rows <= kTileInputs) return run<kKind, kTwo, 1, 8>();
+    if (x.rows <= 4 * kTileInputs) return run<kKind, kTwo, 4, 4>();
+    return run<kKind, kTwo, 8, 1>();
+  }
+
+  template <Kind kKind, bool kTwo, int kTiles, int kSplit>
+  void run() const {
+    constexpr int kRows = kWarps / kSplit * kTileRows;
+    const int64_t rows = codec::padded_rows(w.rows);
+    const dim3 grid(
+        static_cast<unsigned>((rows + kRows - 1) / kRows),
+        static_cast<unsigned>((x.rows + kTiles * kTileInputs - 1) / (kTiles * kTileInputs)));
+    mma_kernel<kKind, kTwo, kTiles, kSplit><<<grid, kWarps * kWarp, 0, stream>>>(w, x, out);
+  }
+};
+
+}  // namespace
+
+void multiply_on_tensor_cores(const MatrixView& w, const InputView& x, const OutputView& out,
+                              cudaStream_t stream) {
+  dispatch_kind(w.kind, w.two_palettes, Launch{w, x, out, stream});
+}
+
+}  // namespace upg::kernels::cuda
