@@ -1,4 +1,6 @@
-// Every backend through the seam, its memory its own: forms of inputs, several parts, biases, threads, steps.
+// Every backend through the seam, its memory its own: forms of inputs, parts, biases, steps.
+#include "kernels/backend.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,7 +10,6 @@
 #include <vector>
 
 #include "codec/codec.h"
-#include "kernels/backend.h"
 #include "kernels/reference/ops.h"
 #include "kernels/test_matrix.h"
 #include "upg/error.h"
