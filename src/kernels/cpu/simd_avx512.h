@@ -65,7 +65,6 @@ static inline void transpose_words(Ints (&v)[4]) {
   v[2] = _mm512_unpacklo_epi64(high01, high23);
   v[3] = _mm512_unpackhi_epi64(high01, high23);
 }
-static inline Ints splat_ints(int32_t value) { return _mm512_set1_epi32(value); }
 // `value` in the first 32-bit lane, zero in the others.
 static inline Ints first_lane(int32_t value) {
   return _mm512_zextsi128_si512(_mm_cvtsi32_si128(value));

@@ -62,7 +62,6 @@ static inline void transpose_words(Ints (&v)[4]) {
   v[2] = vreinterpretq_u8_u64(vtrn2q_u64(even01, even23));
   v[3] = vreinterpretq_u8_u64(vtrn2q_u64(odd01, odd23));
 }
-static inline Ints splat_ints(int32_t value) { return vreinterpretq_u8_s32(vdupq_n_s32(value)); }
 // `value` in the first 32-bit lane, zero in the others.
 static inline Ints first_lane(int32_t value) {
   return vreinterpretq_u8_s32(vsetq_lane_s32(value, vdupq_n_s32(0), 0));
