@@ -6,17 +6,16 @@ namespace upg::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kNormThreads = 1024;  // of a row: few rows, long ones
 
-// The sum over a block of kThreads threads, in every thread.
+// The sum over a block of kNormThreads threads, in every thread.
 __device__ float block_sum(float x) {
-  __shared__ float sums[kThreads / kWarp];
+  __shared__ float sums[kNormThreads / kWarp];
+  static_assert(kNormThreads / kWarp == kWarp);
   x = warp_sum(x);
   if (threadIdx.x % kWarp == 0) sums[threadIdx.x / kWarp] = x;
   __syncthreads();
-  float total = 0;
-#pragma unroll
-  for (int i = 0; i < kThreads / kWarp; ++i) total += sums[i];
-  return total;
+  return warp_sum(sums[threadIdx.x % kWarp]);
 }
 
 // A block a row; y may be x.
@@ -25,10 +24,10 @@ __global__ void rms_norm_kernel(float* y, const float* x, const float* weight, f
   x += blockIdx.x * cols;
   y += blockIdx.x * cols;
   float sum = 0;
-  for (int64_t c = threadIdx.x; c < cols; c += kThreads) sum = fmaf(x[c], x[c], sum);
+  for (int64_t c = threadIdx.x; c < cols; c += kNormThreads) sum = fmaf(x[c], x[c], sum);
   const float mean = __fdiv_rn(block_sum(sum), static_cast<float>(cols));
   const float factor = __fdiv_rn(1.0f, __fsqrt_rn(mean + epsilon));
-  for (int64_t c = threadIdx.x; c < cols; c += kThreads) y[c] = x[c] * factor * weight[c];
+  for (int64_t c = threadIdx.x; c < cols; c += kNormThreads) y[c] = x[c] * factor * weight[c];
 }
 
 __global__ void swiglu_kernel(float* y, const float* gate_up, int64_t n) {
@@ -53,8 +52,8 @@ dim3 grid_of(int64_t cols, int64_t rows) {
 
 void rms_norm(float* y, const float* x, const float* weight, float epsilon, int64_t rows,
               int64_t cols, cudaStream_t stream) {
-  rms_norm_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(y, x, weight, epsilon,
-                                                                        cols);
+  rms_norm_kernel<<<static_cast<unsigned>(rows), kNormThreads, 0, stream>>>(y, x, weight, epsilon,
+                                                                            cols);
 }
 
 void swiglu(float* y, const float* gate_up, int64_t rows, int64_t n, cudaStream_t stream) {

@@ -80,12 +80,15 @@ struct RowWords {
   }
 };
 
-// kSplit warps share the columns of a row tile; kTiles tiles of eight inputs each.
-template <Kind kKind, bool kTwo, int kTiles, int kSplit>
+// A warp has kRows tiles of sixteen rows and kTiles tiles of eight inputs; kSplit warps share the
+// columns.
+template <Kind kKind, bool kTwo, int kRows, int kTiles, int kSplit>
 __global__ void __launch_bounds__(kWarps* kWarp)
     mma_kernel(const MatrixView w, const InputView x, const OutputView out) {
   constexpr int kVectors = vectors_of(kKind);
   constexpr int kOffset = kKind == Kind::kInt8 ? 0 : (kTwo ? 2 : 1) * kLevelOffset;
+  static_assert(kRows == 1 || kSplit == 1);
+  constexpr int kWarpRows = kRows * kTileRows;
   constexpr int kRowTiles = kWarps / kSplit;
   __shared__ float partial[kSplit > 1 ? kWarps * kTiles * 4 * kWarp : 1];
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -93,16 +96,16 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   const int part = warp % kSplit;
   const int64_t tile = static_cast<int64_t>(blockIdx.x) * kRowTiles + warp / kSplit;
   const int64_t first_input = static_cast<int64_t>(blockIdx.y) * (kTiles * kTileInputs);
-  const int64_t row = tile * kTileRows + lane / 4;
-  const bool active = tile * kTileRows < codec::padded_rows(w.rows);
+  const int64_t row = tile * kWarpRows + lane / 4;
+  const bool active = tile * kWarpRows < codec::padded_rows(w.rows);  // of 32 rows or none
 
-  float sums[kTiles][4] = {};
+  float sums[kRows][kTiles][4] = {};
   if (active) {
     const int64_t group_bytes = w.blocks * kVectors * 64;
     const uint8_t* upper = w.codes + row / 4 * group_bytes + row % 4 * 16 + lane % 4 * 4;
-    const uint8_t* lower = upper + 2 * group_bytes;  // eight rows further
-    int64_t input[kTiles];                           // whose words this lane brings
-    int64_t result[kTiles][2];                       // whose sums it holds
+    // Eight rows further lie two groups further.
+    int64_t input[kTiles];      // whose words this lane brings
+    int64_t result[kTiles][2];  // whose sums it holds
 #pragma unroll
     for (int t = 0; t < kTiles; ++t) {
       const int64_t base = first_input + t * kTileInputs;
@@ -110,20 +113,19 @@ __global__ void __launch_bounds__(kWarps* kWarp)
       result[t][0] = min(base + lane % 4 * 2, x.rows - 1);
       result[t][1] = min(base + lane % 4 * 2 + 1, x.rows - 1);
     }
-    RowWords<kKind> next[2];
-    if (part < w.blocks) {
-      next[0].load(upper + static_cast<int64_t>(part) * kVectors * 64);
-      next[1].load(lower + static_cast<int64_t>(part) * kVectors * 64);
-    }
-    for (int64_t block = part; block < w.blocks; block += kSplit) {
-      uint32_t high[4][2];
-      uint32_t low[4][2];
-      next[0].template quads<kTwo>(w.palette, high);
-      next[1].template quads<kTwo>(w.palette, low);
-      if (block + kSplit < w.blocks) {
-        next[0].load(upper + (block + kSplit) * kVectors * 64);
-        next[1].load(lower + (block + kSplit) * kVectors * 64);
+    RowWords<kKind> next[2 * kRows];
+    const auto load = [&](int64_t block) {
+#pragma unroll
+      for (int i = 0; i < 2 * kRows; ++i) {
+        next[i].load(upper + 2 * i * group_bytes + block * kVectors * 64);
       }
+    };
+    if (part < w.blocks) load(part);
+    for (int64_t block = part; block < w.blocks; block += kSplit) {
+      uint32_t quads[2 * kRows][4][2];
+#pragma unroll
+      for (int i = 0; i < 2 * kRows; ++i) next[i].template quads<kTwo>(w.palette, quads[i]);
+      if (block + kSplit < w.blocks) load(block + kSplit);
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
         const auto* q = reinterpret_cast<const uint4*>(
@@ -135,18 +137,23 @@ __global__ void __launch_bounds__(kWarps* kWarp)
         const int64_t at1 = result[t][1] * x.blocks + block;
         const int start0 = -kOffset * __ldg(x.sum + at0);
         const int start1 = -kOffset * __ldg(x.sum + at1);
-        int c[4] = {start0, start1, start0, start1};
-#pragma unroll
-        for (int g = 0; g < 4; ++g) {
-          const uint32_t a[4] = {high[g][0], low[g][0], high[g][1], low[g][1]};
-          mma<kOffset != 0>(c, a, words[2 * g], words[2 * g + 1]);
-        }
         const float scale0 = __ldg(x.scale + at0);
         const float scale1 = __ldg(x.scale + at1);
-        sums[t][0] = __fadd_rn(sums[t][0], __fmul_rn(static_cast<float>(c[0]), scale0));
-        sums[t][1] = __fadd_rn(sums[t][1], __fmul_rn(static_cast<float>(c[1]), scale1));
-        sums[t][2] = __fadd_rn(sums[t][2], __fmul_rn(static_cast<float>(c[2]), scale0));
-        sums[t][3] = __fadd_rn(sums[t][3], __fmul_rn(static_cast<float>(c[3]), scale1));
+#pragma unroll
+        for (int m = 0; m < kRows; ++m) {
+          int c[4] = {start0, start1, start0, start1};
+#pragma unroll
+          for (int g = 0; g < 4; ++g) {
+            const uint32_t a[4] = {quads[2 * m][g][0], quads[2 * m + 1][g][0], quads[2 * m][g][1],
+                                   quads[2 * m + 1][g][1]};
+            mma<kOffset != 0>(c, a, words[2 * g], words[2 * g + 1]);
+          }
+          float(&sum)[4] = sums[m][t];
+          sum[0] = __fadd_rn(sum[0], __fmul_rn(static_cast<float>(c[0]), scale0));
+          sum[1] = __fadd_rn(sum[1], __fmul_rn(static_cast<float>(c[1]), scale1));
+          sum[2] = __fadd_rn(sum[2], __fmul_rn(static_cast<float>(c[2]), scale0));
+          sum[3] = __fadd_rn(sum[3], __fmul_rn(static_cast<float>(c[3]), scale1));
+        }
       }
     }
   }
@@ -155,7 +162,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
     for (int t = 0; t < kTiles; ++t) {
 #pragma unroll
       for (int i = 0; i < 4; ++i)
-        partial[((warp * kTiles + t) * 4 + i) * kWarp + lane] = sums[t][i];
+        partial[((warp * kTiles + t) * 4 + i) * kWarp + lane] = sums[0][t][i];
     }
     __syncthreads();
     if (part != 0) return;
@@ -165,15 +172,15 @@ __global__ void __launch_bounds__(kWarps* kWarp)
       for (int i = 0; i < 4; ++i) {
 #pragma unroll
         for (int p = 1; p < kSplit; ++p) {
-          sums[t][i] += partial[(((warp + p) * kTiles + t) * 4 + i) * kWarp + lane];
+          sums[0][t][i] += partial[(((warp + p) * kTiles + t) * 4 + i) * kWarp + lane];
         }
       }
     }
   }
   if (!active) return;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int64_t r = row + 8 * half;
+  for (int eight = 0; eight < 2 * kRows; ++eight) {
+    const int64_t r = row + 8 * eight;
     if (r >= w.rows) continue;
     const float factor = row_factor<kKind>(w.scale[r]);
     const float bias = out.bias != nullptr ? out.bias[r] : 0.0f;
@@ -184,7 +191,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
         const int64_t to = first_input + t * kTileInputs + lane % 4 * 2 + i;
         if (to >= x.rows) continue;
         float& y = out.y[to * out.stride + r];
-        float value = __fmul_rn(sums[t][2 * half + i], factor);
+        float value = __fmul_rn(sums[eight / 2][t][eight % 2 * 2 + i], factor);
         if (out.bias != nullptr) value += bias;
         y = out.add ? y + value : value;
       }
@@ -200,19 +207,20 @@ struct Launch {
 
   template <Kind kKind, bool kTwo>
   void operator()() const {
-    if (x.rows <= kTileInputs) return run<kKind, kTwo, 1, 8>();
-    if (x.rows <= 4 * kTileInputs) return run<kKind, kTwo, 4, 4>();
-    return run<kKind, kTwo, 8, 1>();
+    if (x.rows <= kTileInputs) return run<kKind, kTwo, 1, 1, 8>();
+    if (x.rows <= 4 * kTileInputs) return run<kKind, kTwo, 1, 4, 4>();
+    if (x.rows <= 8 * kTileInputs) return run<kKind, kTwo, 1, 8, 4>();
+    return run<kKind, kTwo, 2, 8, 1>();
   }
 
-  template <Kind kKind, bool kTwo, int kTiles, int kSplit>
+  template <Kind kKind, bool kTwo, int kRows, int kTiles, int kSplit>
   void run() const {
-    constexpr int kRows = kWarps / kSplit * kTileRows;
+    constexpr int kBlockRows = kWarps / kSplit * kRows * kTileRows;
     const int64_t rows = codec::padded_rows(w.rows);
     const dim3 grid(
-        static_cast<unsigned>((rows + kRows - 1) / kRows),
+        static_cast<unsigned>((rows + kBlockRows - 1) / kBlockRows),
         static_cast<unsigned>((x.rows + kTiles * kTileInputs - 1) / (kTiles * kTileInputs)));
-    mma_kernel<kKind, kTwo, kTiles, kSplit><<<grid, kWarps * kWarp, 0, stream>>>(w, x, out);
+    mma_kernel<kKind, kTwo, kRows, kTiles, kSplit><<<grid, kWarps * kWarp, 0, stream>>>(w, x, out);
   }
 };
 
