@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <thread>
@@ -17,7 +18,9 @@ namespace {
 
 class TopologyTest : public testing::Test {
  protected:
-  TopologyTest() : root_(std::filesystem::path(testing::TempDir()) / "topology") {
+  TopologyTest()
+      : root_(std::filesystem::path(testing::TempDir()) /
+              ("topology-" + std::to_string(::getpid()))) {
     std::filesystem::remove_all(root_);
   }
   ~TopologyTest() override { std::filesystem::remove_all(root_); }
@@ -87,7 +90,8 @@ TEST(TopologyOfThisMachineTest, AffinityLimitsThreads) {
 }
 
 TEST(MemoryTest, PagesOfAMappedFileMoveAndStayWhatTheyAre) {
-  const auto path = std::filesystem::path(testing::TempDir()) / "memory_test";
+  const auto path =
+      std::filesystem::path(testing::TempDir()) / ("memory_test-" + std::to_string(::getpid()));
   std::ofstream(path) << std::string(100'000, 'x');
   {
     const MappedFile file(path);
