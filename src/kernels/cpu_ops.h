@@ -25,10 +25,10 @@ struct QuantisedInput {
   int64_t rows;
   int64_t cols;
   const int8_t* tiled = nullptr;  // the same q in tiles of at most CpuOps::tile_inputs vectors
-                                  // (input_tiles.h), or nullptr
+                                  // (input_tiles.h), from kTiledInputs rows on
 };
 
-// From so many inputs on the tables that know tiles want them.
+// From so many inputs on the tables that know tiles need them.
 inline constexpr int64_t kTiledInputs = 17;
 
 // Input vectors as the float codecs take them. Columns from `cols` to the next multiple of 128 are

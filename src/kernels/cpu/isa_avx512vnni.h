@@ -2,21 +2,9 @@
 #pragma once
 
 #include "kernels/cpu/simd_avx512.h"
-
-namespace upg::kernels::UPG_ISA {
-
-constexpr int kTileInputs = 12;  // whose sums with two vectors of rows stay in registers
-
-static inline Ints dot_unsigned(Ints sums, Ints weights, Ints activations) {
-  return _mm512_dpbusd_epi32(sums, weights, activations);
-}
-static inline void add_dot_unsigned(Ints& sums, Ints weights, Ints activations) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(weights), "v"(activations));
-}
-
-}  // namespace upg::kernels::UPG_ISA
-
-// These are written in the words above.
+// The dot products are written in the words of the vector layer above.
+#include "kernels/cpu/dot_vnni512.h"
+// What follows is written in the words of both.
 #include "kernels/cpu/dot_vnni.h"
 #include "kernels/cpu/expand_table.h"
 #include "kernels/cpu/path_shuffle.h"

@@ -15,7 +15,8 @@ constexpr int kVectors = codec::kBlockColumns / 16;                   // a stran
 constexpr int kStrandsPerGroup = codec::kGroupRows / kRowsPerVector;  // 1 or 2
 constexpr int kStrandBytes = static_cast<int>(sizeof(Ints));          // of every 64
 constexpr int kTileTokens = 16;                                       // inputs of one tile
-constexpr int64_t kPrefetchBytes = 4096;  // past the page end, where the hardware stops
+static_assert(kTileTokens + 1 == kTiledInputs);  // beyond them inputs come in tiles of their own
+constexpr int64_t kPrefetchBytes = 4096;         // past the page end, where the hardware stops
 
 // Blocks of inputs: `tokens` rows of x from `token`, from block `block`.
 struct InputTile {
