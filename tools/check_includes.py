@@ -15,7 +15,9 @@ ARROWS = {
     "model": {"base", "codec", "format", "kernels"},
     "runtime": {"base", "codec", "format", "tokenizer", "kernels", "model"},
     "compress": {"base", "codec", "format", "tokenizer", "kernels", "model"},
-    "cli": {"base", "codec", "format", "tokenizer", "kernels", "model", "runtime", "compress"},
+    "server": {"base", "tokenizer", "runtime"},
+    "cli": {"base", "codec", "format", "tokenizer", "kernels", "model", "runtime", "compress",
+            "server"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 
