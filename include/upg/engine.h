@@ -74,11 +74,24 @@ struct SamplingOptions {
   uint64_t seed = 0;  // same seed, same text
 };
 
+// Which tokens may come next: the state of one answer's structure (a JSON schema, say).
+class TokenFilter {
+ public:
+  virtual ~TokenFilter() = default;
+  virtual bool allows(int32_t id) const = 0;             // the ids that end a text included
+  virtual void mask(std::span<float> logits) const = 0;  // -infinity for what it does not allow
+  virtual void accept(int32_t id) = 0;                   // `id` came
+};
+
 struct GenerateOptions {
   SamplingOptions sampling;
   int max_tokens = -1;            // -1: to the end of text or of the context
   std::vector<std::string> stop;  // generation ends before any of these
   bool ignore_end_of_text = false;
+  bool show_special = false;  // special tokens as text, all but those that end it
+  // Used for one answer. What it rules out is drawn anew among the rest, which keeps the
+  // distribution.
+  std::shared_ptr<TokenFilter> filter = {};
   // Called after each chunk of the prompt with how much of it is done, what was cached included;
   // generation ends when it returns false.
   std::function<bool(int done, int total)> on_prompt = {};
@@ -101,18 +114,48 @@ struct GenerateResult {
   double generate_seconds = 0;
 };
 
+// One answer as it comes, for callers of step(): from logits to a token, from tokens to text. What
+// generate() is made of. One thread at a time.
+class Continuation {
+ public:
+  struct Next {
+    int32_t id = 0;
+    bool part_of_text = true;            // false: it ends the text
+    std::string text;                    // whole characters, no part of a stop string; may be empty
+    std::optional<FinishReason> finish;  // nothing follows; kStop or kLength
+  };
+
+  virtual ~Continuation() = default;
+  // logits: [vocabulary], those after the newest token. Throws Error(kInvalidData) when they are
+  // no numbers.
+  virtual Next next(std::span<const float> logits) = 0;
+  // The text held back, when no token follows for other reasons.
+  virtual std::string rest() = 0;
+};
+
 using SequenceId = int64_t;
+
+enum class StepWant : uint8_t { kLastLogits, kAllLogits, kHidden, kNothing };
 
 struct StepInput {
   SequenceId sequence = 0;
   std::span<const int32_t> tokens;  // new tokens, at least one
-  bool all_logits = false;          // of every token, not only the last
+  StepWant want = StepWant::kLastLogits;
 };
 
 struct StepOutput {
   SequenceId sequence = 0;
-  std::span<const float> logits;  // [1 or tokens, vocabulary]; valid until the next step
-  std::optional<Error> error;     // this sequence failed or was cancelled; the others did not
+  // [1 or tokens, vocabulary]; kHidden: of every token what the head reads, [tokens, hidden].
+  // Valid until the next step.
+  std::span<const float> values;
+  std::optional<Error> error;  // this sequence failed or was cancelled; the others did not
+};
+
+// Pages of the KV cache; a sequence of n tokens holds n / page_tokens of them, rounded up.
+struct CacheUse {
+  int pages = 0;
+  int free_pages = 0;
+  int page_tokens = 0;
 };
 
 struct ChatMessage {
@@ -136,6 +179,9 @@ class Engine {
   // ---- text; thread-safe. Throw kUnsupported when the file carries no tokenizer or template.
   std::vector<int32_t> encode(std::string_view text, bool add_special = true) const;
   std::string decode(std::span<const int32_t> ids, bool skip_special = true) const;
+  // The bytes a token stands for: no whole characters, maybe. Empty for an unknown id.
+  std::string_view token_bytes(int32_t id) const;
+  bool is_special(int32_t id) const;
   // The conversation as the model's template writes it, up to where the assistant speaks.
   // template_name: a row of the table; empty: the model's own.
   std::string apply_chat_template(std::span<const ChatMessage> messages,
@@ -161,6 +207,12 @@ class Engine {
   // sequence occurs once. One that cannot go on (cancelled, context or cache full, bad token) has
   // its error in its output and is left as it was before.
   std::vector<StepOutput> step(std::span<const StepInput> inputs);
+  CacheUse cache_use() const;
+
+  // Thread-safe; the engine must outlive it. prompt: what penalties look back on, and what the
+  // answer must fit into the context with. Throws Error(kUsage) for options out of range.
+  std::unique_ptr<Continuation> continuation(std::span<const int32_t> prompt,
+                                             const GenerateOptions& options) const;
 
   // ---- on top of step(). One thread at a time.
   // Logits of every position, [ids.size(), vocabulary], in a sequence of its own.

@@ -81,10 +81,10 @@ class DeviceTest : public testing::TestWithParam<std::string> {
     const SequenceId id = engine.create_sequence();
     std::vector<float> all;
     for (const int32_t& token : ids) {
-      const StepInput input{id, {&token, 1}, false};
+      const StepInput input{id, {&token, 1}};
       const std::vector<StepOutput> outputs = engine.step({&input, 1});
       EXPECT_FALSE(outputs[0].error);
-      all.insert(all.end(), outputs[0].logits.begin(), outputs[0].logits.end());
+      all.insert(all.end(), outputs[0].values.begin(), outputs[0].values.end());
     }
     engine.free_sequence(id);
     return all;

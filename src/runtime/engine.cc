@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "runtime/continuation.h"
 #include "runtime/engine_state.h"
 #include "runtime/engine_text.h"
 
@@ -40,6 +41,14 @@ std::string Engine::decode(std::span<const int32_t> ids, bool skip_special) cons
   return impl_->require_text().tokenizer().decode(ids, skip_special);
 }
 
+std::string_view Engine::token_bytes(int32_t id) const {
+  return impl_->require_text().tokenizer().piece(id);
+}
+
+bool Engine::is_special(int32_t id) const {
+  return impl_->require_text().tokenizer().is_special(id);
+}
+
 std::string Engine::apply_chat_template(std::span<const ChatMessage> messages,
                                         std::string_view template_name) const {
   const runtime::Text* text = impl_->text.get();
@@ -67,6 +76,18 @@ void Engine::cancel(SequenceId sequence) noexcept { impl_->cancel(sequence); }
 
 std::vector<StepOutput> Engine::step(std::span<const StepInput> inputs) {
   return impl_->step(inputs);
+}
+
+CacheUse Engine::cache_use() const {
+  const runtime::KvCache& cache = *impl_->cache;
+  return {cache.pages(), cache.free_pages(), kernels::kPageTokens};
+}
+
+std::unique_ptr<Continuation> Engine::continuation(std::span<const int32_t> prompt,
+                                                   const GenerateOptions& options) const {
+  runtime::check_prompt("prompt", prompt.size(), impl_->info.context);
+  return std::make_unique<runtime::TextContinuation>(impl_->text.get(), impl_->info, prompt,
+                                                     options, impl_->info.context);
 }
 
 // ---- on top of step()

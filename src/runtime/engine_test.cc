@@ -19,15 +19,15 @@ namespace {
 using testing::HasSubstr;
 
 std::vector<float> one_step(Engine& engine, SequenceId id, const Ids& tokens, bool all = false) {
-  const StepInput input{id, tokens, all};
+  const StepInput input{id, tokens, all ? StepWant::kAllLogits : StepWant::kLastLogits};
   const auto outputs = engine.step({&input, 1});
   if (outputs[0].error) throw *outputs[0].error;
   EXPECT_EQ(outputs[0].sequence, id);
-  return {outputs[0].logits.begin(), outputs[0].logits.end()};
+  return {outputs[0].values.begin(), outputs[0].values.end()};
 }
 
 std::optional<Error> error_of(Engine& engine, SequenceId id, const Ids& tokens) {
-  const StepInput input{id, tokens, false};
+  const StepInput input{id, tokens};
   return engine.step({&input, 1})[0].error;
 }
 
@@ -101,7 +101,8 @@ TEST(Engine, BatchesDoNotMatter) {
     for (Running& r : running) {
       const size_t left = r.ids.size() - r.done;
       const size_t count = random() % 2 == 0 ? 1 : 1 + random() % left;
-      inputs.push_back({r.id, std::span(r.ids).subspan(r.done, count), random() % 3 == 0});
+      inputs.push_back({r.id, std::span(r.ids).subspan(r.done, count),
+                        random() % 3 == 0 ? StepWant::kAllLogits : StepWant::kLastLogits});
     }
     const std::vector<StepOutput> outputs = engine->step(inputs);
     ASSERT_EQ(outputs.size(), inputs.size());
@@ -110,10 +111,10 @@ TEST(Engine, BatchesDoNotMatter) {
       ASSERT_FALSE(outputs[i].error) << outputs[i].error->what();
       ASSERT_EQ(outputs[i].sequence, r.id);
       const size_t count = inputs[i].tokens.size();
-      const size_t rows = inputs[i].all_logits ? count : 1;
+      const size_t rows = inputs[i].want == StepWant::kAllLogits ? count : 1;
       r.done += count;
       const auto wanted = std::span(r.alone).subspan((r.done - rows) * 8192, rows * 8192);
-      EXPECT_LT(max_difference(outputs[i].logits, wanted), 1e-4);
+      EXPECT_LT(max_difference(outputs[i].values, wanted), 1e-4);
       EXPECT_EQ(engine->sequence_length(r.id), static_cast<int>(r.done));
       ++compared;
     }
@@ -175,8 +176,13 @@ TEST(Engine, BadInputsFailAloneAndLeaveTheirSequences) {
   for (int i = 0; i < 6; ++i) ids.push_back(engine->create_sequence());
   one_step(*engine, ids[2], {1, 2, 3, 4, 5});
   const std::vector<StepInput> inputs = {
-      {ids[0], bad, false},  {ids[1], good, false}, {ids[2], many, false},    {999, good, false},
-      {ids[3], none, false}, {ids[1], good, false}, {ids[4], negative, true},
+      {ids[0], bad},
+      {ids[1], good},
+      {ids[2], many},
+      {999, good},
+      {ids[3], none},
+      {ids[1], good},
+      {ids[4], negative, StepWant::kAllLogits},
   };
   const std::vector<StepOutput> outputs = engine->step(inputs);
   const std::vector<std::string> messages = {"token 2 of the step: found 8192, allowed 0 to 8191",
@@ -192,10 +198,10 @@ TEST(Engine, BadInputsFailAloneAndLeaveTheirSequences) {
     ASSERT_TRUE(outputs[i].error) << i;
     EXPECT_EQ(outputs[i].error->code(), ErrorCode::kUsage);
     EXPECT_THAT(outputs[i].error->what(), HasSubstr(messages[i]));
-    EXPECT_TRUE(outputs[i].logits.empty());
+    EXPECT_TRUE(outputs[i].values.empty());
   }
   ASSERT_FALSE(outputs[1].error);
-  EXPECT_LT(max_difference(outputs[1].logits, row(wanted, 19, *engine)), 1e-4);
+  EXPECT_LT(max_difference(outputs[1].values, row(wanted, 19, *engine)), 1e-4);
   EXPECT_EQ(engine->sequence_length(ids[0]), 0);
   EXPECT_EQ(engine->sequence_length(ids[1]), 20);
   EXPECT_EQ(engine->sequence_length(ids[2]), 5);
@@ -209,7 +215,7 @@ TEST(Engine, AFullCacheFailsTheOneThatCameTooLate) {
   one_step(*engine, a, long_prompt(30));
   const Ids prompt = long_prompt(40);
   const Ids one = {7};
-  const std::vector<StepInput> inputs = {{b, prompt, false}, {a, one, false}};
+  const std::vector<StepInput> inputs = {{b, prompt}, {a, one}};
   const std::vector<StepOutput> outputs = engine->step(inputs);
   ASSERT_TRUE(outputs[0].error);
   EXPECT_EQ(outputs[0].error->code(), ErrorCode::kOutOfMemory);
@@ -249,7 +255,7 @@ TEST(Engine, CancelledBeforeTheStep) {
   one_step(*engine, a, {1, 2, 3});
   engine->cancel(a);
   const Ids tokens = {4, 5};
-  const std::vector<StepInput> inputs = {{a, tokens, false}, {b, tokens, false}};
+  const std::vector<StepInput> inputs = {{a, tokens}, {b, tokens}};
   for (int i = 0; i < 2; ++i) {
     const std::vector<StepOutput> outputs = engine->step(inputs);
     ASSERT_TRUE(outputs[0].error);
@@ -273,14 +279,14 @@ TEST(Engine, CancelledFromAnotherThreadInMidStep) {
     engine->cancel(a);
   });
   stepping = true;
-  const std::vector<StepInput> inputs = {{a, tokens, false}, {b, little, false}};
+  const std::vector<StepInput> inputs = {{a, tokens}, {b, little}};
   const std::vector<StepOutput> outputs = engine->step(inputs);
   other.join();
   ASSERT_TRUE(outputs[0].error) << "500 chunks took less than 20 ms";
   EXPECT_EQ(outputs[0].error->code(), ErrorCode::kCancelled);
   EXPECT_EQ(engine->sequence_length(a), 0);
   ASSERT_FALSE(outputs[1].error);
-  EXPECT_LT(max_difference(outputs[1].logits, row(wanted, 9, *engine)), 1e-4);
+  EXPECT_LT(max_difference(outputs[1].values, row(wanted, 9, *engine)), 1e-4);
 }
 
 TEST(Engine, CancellingRacesWithEverything) {
@@ -347,6 +353,29 @@ TEST(Engine, ForwardTakesWhatFits) {
   EXPECT_THROW(engine->forward(Ids(41, 3)), Error);
   EXPECT_THROW(engine->forward(Ids{}), Error);
   EXPECT_THROW(engine->forward(Ids{8192}), Error);
+}
+
+// What the head reads: its products with a unit row of the head are the logits, so a row of hidden
+// states differs from row to row and is the same whatever else is in the step.
+TEST(Engine, HiddenStatesAndStepsThatWantNothing) {
+  const auto engine = load({.chunk = 24});
+  const Ids ids = long_prompt(50);
+  const SequenceId a = engine->create_sequence();
+  const SequenceId b = engine->create_sequence();
+  const std::vector<StepInput> whole = {{a, ids, StepWant::kHidden}};
+  const std::vector<StepOutput> first = engine->step(whole);
+  ASSERT_FALSE(first[0].error);
+  const auto width = static_cast<size_t>(engine->info().hidden);
+  ASSERT_EQ(first[0].values.size(), ids.size() * width);
+  const std::vector<float> states(first[0].values.begin(), first[0].values.end());
+  const std::span<const int32_t> all = ids;
+  const std::vector<StepInput> begin = {{b, all.first(30), StepWant::kNothing}};
+  EXPECT_TRUE(engine->step(begin)[0].values.empty());
+  const std::vector<StepInput> rest = {{b, all.subspan(30), StepWant::kHidden}, {a, all.first(3)}};
+  const std::vector<StepOutput> second = engine->step(rest);
+  EXPECT_LT(max_difference(second[0].values, std::span(states).subspan(30 * width)), 1e-3);
+  EXPECT_EQ(second[1].values.size(), static_cast<size_t>(engine->info().vocabulary));
+  EXPECT_GT(max_difference(std::span(states).first(width), std::span(states).last(width)), 0.1);
 }
 
 }  // namespace

@@ -24,10 +24,10 @@ class Sequence {
 
   // Logits of every token of the chunk, [tokens, vocabulary], until the engine's next step.
   std::span<const float> step(std::span<const int32_t> tokens) {
-    const StepInput input{.sequence = id_, .tokens = tokens, .all_logits = true};
+    const StepInput input{.sequence = id_, .tokens = tokens, .want = StepWant::kAllLogits};
     const std::vector<StepOutput> outputs = engine_.step({&input, 1});
     if (outputs[0].error) throw *outputs[0].error;
-    return outputs[0].logits;
+    return outputs[0].values;
   }
 
  private:

@@ -6,11 +6,9 @@
 #include <optional>
 #include <utility>
 
+#include "runtime/continuation.h"
 #include "runtime/engine_state.h"
 #include "runtime/engine_text.h"
-#include "runtime/sampler.h"
-#include "runtime/stop_filter.h"
-#include "tokenizer/stream_decoder.h"
 
 namespace upg::runtime {
 namespace {
@@ -38,22 +36,14 @@ class Generation {
   bool read_prompt();
   void write();
   bool feed(std::span<const int32_t> tokens);
-  bool show(int32_t id, bool last);
-  bool emit(int32_t id, const std::string& text);
-  std::string rest();
-  void flush(int32_t id);
-  bool is_stop(int32_t id) const;
-  bool is_last() const;
+  bool emit(const Continuation::Next& next);
 
   EngineState& engine_;
   SequenceId id_;
   std::span<const int32_t> prompt_;
   const GenerateOptions& options_;
   const Engine::TokenCallback& on_token_;
-  Sampler sampler_;
-  StopFilter stops_;
-  std::optional<tokenizer::StreamDecoder> stream_;  // none without a tokenizer: no text then
-  std::vector<int32_t> history_;
+  TextContinuation continuation_;
   std::span<const float> logits_;  // of the last token fed
   GenerateResult result_;
 };
@@ -65,11 +55,8 @@ Generation::Generation(EngineState& engine, SequenceId id, std::span<const int32
       prompt_(prompt),
       options_(options),
       on_token_(on_token),
-      sampler_(options.sampling, engine.info.vocabulary),
-      stops_(options.stop),
-      history_(prompt.begin(), prompt.end()) {
+      continuation_(engine.text.get(), engine.info, prompt, options, engine.find(id).limit) {
   if (!options.stop.empty()) engine.require_text();
-  if (engine.text) stream_.emplace(engine.text->tokenizer());
   result_.prompt_tokens = static_cast<int>(prompt.size());
 }
 
@@ -115,22 +102,19 @@ void Generation::write() {
     return;
   }
   while (true) {
-    const int32_t id = sampler_.sample(logits_, history_);
-    if (is_stop(id)) {
-      result_.finish = FinishReason::kStop;
-      flush(id);
+    const Continuation::Next next = continuation_.next(logits_);
+    if (!emit(next)) {
+      result_.finish = FinishReason::kCallback;
+      result_.text += continuation_.rest();
       return;
     }
-    result_.ids.push_back(id);
-    history_.push_back(id);
-    const bool last = is_last();
-    if (!show(id, last)) return;
-    if (last) {
-      result_.finish = FinishReason::kLength;
+    if (next.finish) {
+      result_.finish = *next.finish;
       return;
     }
-    if (!feed({&id, 1})) {
-      flush(id);
+    if (!feed({&next.id, 1})) {
+      const std::string rest = continuation_.rest();
+      if (!rest.empty()) emit({next.id, false, rest, {}});
       return;
     }
   }
@@ -138,11 +122,11 @@ void Generation::write() {
 
 // False, with the reason in result_.finish: cancelled, or the cache is full in mid-text.
 bool Generation::feed(std::span<const int32_t> tokens) {
-  const StepInput input{id_, tokens, false};
+  const StepInput input{id_, tokens};
   std::vector<StepOutput> outputs = engine_.step({&input, 1});
   const std::optional<Error>& error = outputs[0].error;
   if (!error) {
-    logits_ = outputs[0].logits;
+    logits_ = outputs[0].values;
     return true;
   }
   if (error->code() == ErrorCode::kCancelled) {
@@ -155,51 +139,12 @@ bool Generation::feed(std::span<const int32_t> tokens) {
   return false;
 }
 
-// False, with the reason in result_.finish, when nothing shall follow.
-bool Generation::show(int32_t id, bool last) {
-  std::string text = stops_.push(stream_ ? stream_->push(id) : std::string());
-  if (last) text += rest();
-  if (!emit(id, text)) {
-    result_.finish = FinishReason::kCallback;
-    result_.text += stops_.finish();
-    return false;
-  }
-  result_.finish = FinishReason::kStop;
-  return !stops_.stopped();
-}
-
-bool Generation::emit(int32_t id, const std::string& text) {
-  result_.text += text;
-  return !on_token_ || on_token_({id, text});
-}
-
-// What the decoder and the stop filter held back: text after all, since no more tokens come.
-std::string Generation::rest() {
-  std::string text = stops_.push(stream_ ? stream_->finish() : std::string());
-  return text + stops_.finish();
-}
-
-void Generation::flush(int32_t id) {
-  const std::string text = rest();
-  if (!text.empty()) emit(id, text);
-}
-
-bool Generation::is_stop(int32_t id) const {
-  const std::vector<int32_t>& ids = engine_.info.stop_ids;
-  return !options_.ignore_end_of_text && std::find(ids.begin(), ids.end(), id) != ids.end();
-}
-
-// No token can follow the newest one: enough are there, or it has no place itself.
-bool Generation::is_last() const {
-  const Sequence& sequence = engine_.find(id_);
-  return static_cast<int64_t>(result_.ids.size()) == options_.max_tokens ||
-         sequence.length() == sequence.limit;
-}
-
-void check_max_tokens(int max_tokens) {
-  if (max_tokens >= -1) return;
-  throw Error(ErrorCode::kUsage,
-              fmt::format("max_tokens: found {}, allowed -1 (to the end) or more", max_tokens));
+// False when the callback wants no more.
+bool Generation::emit(const Continuation::Next& next) {
+  if (next.part_of_text) result_.ids.push_back(next.id);
+  result_.text += next.text;
+  if (!next.part_of_text && next.text.empty()) return true;
+  return !on_token_ || on_token_({next.id, next.text}) || (next.finish && !next.part_of_text);
 }
 
 }  // namespace
@@ -217,10 +162,10 @@ void check_prompt(std::string_view what, size_t tokens, int room) {
 std::vector<float> EngineState::forward(std::span<const int32_t> ids) {
   check_prompt("forward", ids.size(), info.context);
   const OwnSequence sequence(*this, static_cast<int>(ids.size()));
-  const StepInput input{sequence.id(), ids, true};
+  const StepInput input{sequence.id(), ids, StepWant::kAllLogits};
   const std::vector<StepOutput> outputs = step({&input, 1});
   if (outputs[0].error) throw *outputs[0].error;
-  return {outputs[0].logits.begin(), outputs[0].logits.end()};
+  return {outputs[0].values.begin(), outputs[0].values.end()};
 }
 
 GenerateResult EngineState::generate(std::span<const int32_t> prompt,
@@ -237,7 +182,6 @@ GenerateResult EngineState::generate(SequenceId id, std::span<const int32_t> pro
                                      const GenerateOptions& options,
                                      const Engine::TokenCallback& on_token) {
   check_prompt("prompt", prompt.size(), find(id).limit);
-  check_max_tokens(options.max_tokens);
   return Generation(*this, id, prompt, options, on_token).run();
 }
 

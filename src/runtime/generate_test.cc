@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <thread>
 
 #include "base/text.h"
@@ -256,9 +257,9 @@ TEST_F(Generate, ReusedPrefixesGiveEqualLogits) {
   const GenerateResult result = engine().generate(id, ids, greedy(0));
   EXPECT_EQ(result.cached_tokens, 60);
   engine().truncate_sequence(id, 89);
-  const StepInput input{id, std::span(ids).last(1), false};
+  const StepInput input{id, std::span(ids).last(1)};
   const auto outputs = engine().step({&input, 1});
-  EXPECT_LT(max_difference(outputs[0].logits, std::span(wanted).last(8192)), 1e-4);
+  EXPECT_LT(max_difference(outputs[0].values, std::span(wanted).last(8192)), 1e-4);
   engine().free_sequence(id);
 }
 
@@ -372,7 +373,7 @@ TEST(GenerateLimits, AFullCacheEndsTheText) {
   const auto engine = load({.context = 64});
   const SequenceId other = engine->create_sequence();
   const Ids filler = long_prompt(20);
-  const StepInput input{other, filler, false};
+  const StepInput input{other, filler};
   ASSERT_FALSE(engine->step({&input, 1})[0].error);
   const SequenceId id = engine->create_sequence();
   const GenerateResult result = engine->generate(id, goldens()[0].ids, greedy(-1));
@@ -397,6 +398,68 @@ TEST_F(Generate, RefusesWhatCannotBe) {
   EXPECT_THAT(empty.what(), HasSubstr("prompt: found no tokens"));
   EXPECT_THAT(error_of([&] { engine().generate(Ids{9999}); }).what(), HasSubstr("found 9999"));
   EXPECT_NO_THROW(engine().generate(Ids{5}, greedy(1)));  // nothing of it stays behind
+}
+
+// Only even ids, and an end after five of them.
+class EvenIds : public TokenFilter {
+ public:
+  explicit EvenIds(std::vector<int32_t> stop_ids) : stop_ids_(std::move(stop_ids)) {}
+  bool allows(int32_t id) const override {
+    const bool stop = std::count(stop_ids_.begin(), stop_ids_.end(), id) > 0;
+    return count_ < 5 ? id % 2 == 0 && !stop : stop;
+  }
+  void mask(std::span<float> logits) const override {
+    for (size_t id = 0; id < logits.size(); ++id) {
+      if (!allows(static_cast<int32_t>(id))) logits[id] = -std::numeric_limits<float>::infinity();
+    }
+  }
+  void accept(int32_t id) override {
+    EXPECT_TRUE(allows(id));
+    ++count_;
+  }
+
+ private:
+  std::vector<int32_t> stop_ids_;
+  int count_ = 0;
+};
+
+TEST_F(Generate, AFilterDecidesWhatMayCome) {
+  GenerateOptions options;
+  options.sampling.temperature = 1;
+  options.sampling.seed = 5;
+  options.filter = std::make_shared<EvenIds>(engine().info().stop_ids);
+  const GenerateResult result = engine().generate("It was a dark", options);
+  EXPECT_EQ(result.finish, FinishReason::kStop);
+  ASSERT_EQ(result.ids.size(), 5U);
+  for (const int32_t id : result.ids) EXPECT_EQ(id % 2, 0);
+}
+
+TEST_F(Generate, AContinuationOverStepsIsWhatGenerateDoes) {
+  GenerateOptions options;
+  options.sampling.temperature = 0.9f;
+  options.sampling.seed = 11;
+  options.max_tokens = 20;
+  const Ids prompt = engine().encode("The old house");
+  const GenerateResult wanted = engine().generate(prompt, options);
+  const auto continuation = engine().continuation(prompt, options);
+  const CacheUse before = engine().cache_use();
+  const SequenceId id = engine().create_sequence();
+  Ids feed = prompt;
+  std::string text;
+  Ids ids;
+  for (bool more = true; more;) {
+    const StepInput input{id, feed};
+    const Continuation::Next next = continuation->next(engine().step({&input, 1})[0].values);
+    text += next.text;
+    if (next.part_of_text) ids.push_back(next.id);
+    feed = {next.id};
+    more = !next.finish;
+  }
+  EXPECT_EQ(ids, wanted.ids);
+  EXPECT_EQ(text, wanted.text);
+  EXPECT_LT(engine().cache_use().free_pages, before.free_pages);
+  engine().free_sequence(id);
+  EXPECT_EQ(engine().cache_use().free_pages, before.free_pages);
 }
 
 }  // namespace

@@ -45,10 +45,10 @@ class Checkpoints : public testing::TestWithParam<const char*> {
   void expect_logits(Engine& engine, double tolerance) {
     for (const Golden& golden : goldens_) {
       const SequenceId id = engine.create_sequence();
-      const StepInput input{id, golden.ids, false};
+      const StepInput input{id, golden.ids};
       const std::vector<StepOutput> outputs = engine.step({&input, 1});
       ASSERT_FALSE(outputs[0].error);
-      expect_golden(golden, outputs[0].logits, tolerance);
+      expect_golden(golden, outputs[0].values, tolerance);
       engine.free_sequence(id);
     }
   }

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <new>
 #include <set>
 
@@ -22,13 +23,22 @@ struct Part {
   Sequence* sequence = nullptr;
   int tokens = 0;
   int done = 0;             // of them, computed
-  float* logits = nullptr;  // [rows(), vocabulary]
+  float* values = nullptr;  // [rows(), width]
 
   bool active() const noexcept { return sequence != nullptr; }
-  int rows() const noexcept { return input->all_logits ? tokens : 1; }
+  bool wants_all() const noexcept {
+    return input->want == StepWant::kAllLogits || input->want == StepWant::kHidden;
+  }
+  bool wants_logits() const noexcept {
+    return input->want == StepWant::kAllLogits || input->want == StepWant::kLastLogits;
+  }
+  int rows() const noexcept {
+    if (input->want == StepWant::kNothing) return 0;
+    return wants_all() ? tokens : 1;
+  }
 };
 
-// A row of the chunk whose logits are wanted, and where they go.
+// A row of the chunk that is wanted, and where it goes.
 struct Wanted {
   int32_t row = 0;
   float* to = nullptr;
@@ -64,6 +74,9 @@ void check_cancelled(const StepInput& input, const Sequence& sequence) {
   throw Error(ErrorCode::kCancelled, fmt::format("sequence {}: cancelled", input.sequence));
 }
 
+// Values of some rows of the chunk, in the backend's memory.
+using RowSource = std::function<const float*(std::span<const int32_t>)>;
+
 class Step {
  public:
   Step(EngineState& engine, std::span<const StepInput> inputs) : engine_(engine), inputs_(inputs) {}
@@ -72,15 +85,20 @@ class Step {
 
  private:
   void admit(Part& part);
-  void allocate_logits();
+  void allocate_values();
   void drop_cancelled();
   bool fill_chunk();
   void add_to_chunk(Part& part, int tokens);
   void compute_chunk();
-  void download(const float* from, std::span<const Wanted> wanted);
+  void fetch(std::span<const Wanted> wanted, size_t width, const RowSource& rows_of);
+  void download(const float* from, std::span<const Wanted> wanted, size_t width);
   void finish();
   void roll_back(Part& part);
+  size_t width(const Part& part) const {
+    return static_cast<size_t>(part.wants_logits() ? engine_.info.vocabulary : engine_.info.hidden);
+  }
   size_t vocabulary() const { return static_cast<size_t>(engine_.info.vocabulary); }
+  size_t hidden() const { return static_cast<size_t>(engine_.info.hidden); }
 
   EngineState& engine_;
   std::span<const StepInput> inputs_;
@@ -92,7 +110,8 @@ class Step {
   std::vector<int32_t> ids_;
   std::vector<kernels::SequenceSlice> slices_;
   std::vector<const kernels::Rope*> ropes_;
-  std::vector<Wanted> wanted_;
+  std::vector<Wanted> wanted_;  // logits
+  std::vector<Wanted> states_;  // what the head reads
 };
 
 std::vector<StepOutput> Step::run() {
@@ -110,7 +129,7 @@ std::vector<StepOutput> Step::run() {
     }
   }
   try {
-    allocate_logits();
+    allocate_values();
     for (drop_cancelled(); fill_chunk(); drop_cancelled()) compute_chunk();
   } catch (...) {
     for (Part& part : parts_) roll_back(part);
@@ -143,26 +162,26 @@ void Step::admit(Part& part) {
 }
 
 // One buffer, kept from step to step unless it is far too large; the outputs point into it.
-void Step::allocate_logits() {
-  size_t rows = 0;
-  for (const Part& part : parts_) rows += part.active() ? static_cast<size_t>(part.rows()) : 0;
-  const size_t needed = rows * vocabulary();
+void Step::allocate_values() {
+  size_t needed = 0;
+  for (const Part& part : parts_) {
+    if (part.active()) needed += static_cast<size_t>(part.rows()) * width(part);
+  }
   if (needed > engine_.logits_capacity || needed < engine_.logits_capacity / 8) {
     engine_.logits_capacity = 0;
     engine_.logits.reset();
     engine_.logits.reset(new (std::nothrow) float[needed]);
     if (!engine_.logits) {
-      throw Error(ErrorCode::kOutOfMemory, fmt::format("logits of {} tokens: cannot allocate {} "
-                                                       "bytes",
-                                                       rows, needed * sizeof(float)));
+      throw Error(ErrorCode::kOutOfMemory, fmt::format("logits of a step: cannot allocate {} bytes",
+                                                       needed * sizeof(float)));
     }
     engine_.logits_capacity = needed;
   }
   float* next = engine_.logits.get();
   for (Part& part : parts_) {
     if (!part.active()) continue;
-    part.logits = next;
-    next += static_cast<size_t>(part.rows()) * vocabulary();
+    part.values = next;
+    next += static_cast<size_t>(part.rows()) * width(part);
   }
 }
 
@@ -181,6 +200,7 @@ bool Step::fill_chunk() {
   slices_.clear();
   ropes_.clear();
   wanted_.clear();
+  states_.clear();
   const int capacity = engine_.model->limits().max_tokens;
   for (Part& part : parts_) {
     const int room = capacity - static_cast<int>(ids_.size());
@@ -198,12 +218,13 @@ void Step::add_to_chunk(Part& part, int tokens) {
   ids_.insert(ids_.end(), new_ids.begin(), new_ids.end());
   slices_.push_back({first, tokens, part.sequence->length() + part.done, part.sequence->pages});
   ropes_.push_back(part.sequence->rope);
-  for (int i = 0; i < tokens; ++i) {
+  std::vector<Wanted>& wanted = part.wants_logits() ? wanted_ : states_;
+  for (int i = 0; i < tokens && part.rows() > 0; ++i) {
     const int position = part.done + i;
-    if (part.input->all_logits) {
-      wanted_.push_back({first + i, part.logits + static_cast<size_t>(position) * vocabulary()});
+    if (part.wants_all()) {
+      wanted.push_back({first + i, part.values + static_cast<size_t>(position) * width(part)});
     } else if (position == part.tokens - 1) {
-      wanted_.push_back({first + i, part.logits});
+      wanted.push_back({first + i, part.values});
     }
   }
   part.done += tokens;
@@ -215,28 +236,37 @@ void Step::compute_chunk() {
   batch.ids = ids_;
   batch.sequences = slices_;
   batch.ropes = ropes_;
+  // The first rows of logits go with the step itself, which a backend may do in one launch.
   std::vector<int32_t> rows;
-  for (const Wanted& wanted : wanted_) rows.push_back(wanted.row);
-  const std::span<const int32_t> all_rows = rows;
   const auto at_once = static_cast<size_t>(engine_.model->limits().max_logits);
-  const size_t first = std::min(at_once, rows.size());
-  const float* logits =
-      engine_.model->forward(batch, engine_.cache->layers(), all_rows.first(first));
-  download(logits, std::span(wanted_).first(first));
-  for (size_t i = first; i < rows.size(); i += at_once) {
-    const size_t count = std::min(at_once, rows.size() - i);
-    logits = engine_.model->logits(all_rows.subspan(i, count));
-    download(logits, std::span(wanted_).subspan(i, count));
+  const size_t first = std::min(at_once, wanted_.size());
+  for (const Wanted& wanted : std::span(wanted_).first(first)) rows.push_back(wanted.row);
+  const float* logits = engine_.model->forward(batch, engine_.cache->layers(), rows);
+  download(logits, std::span(wanted_).first(first), vocabulary());
+  model::Model& model = *engine_.model;
+  fetch(std::span(wanted_).subspan(first), vocabulary(),
+        [&](std::span<const int32_t> some) { return model.logits(some); });
+  fetch(states_, hidden(), [&](std::span<const int32_t> some) { return model.normed(some); });
+}
+
+// As many rows at once as the model computes.
+void Step::fetch(std::span<const Wanted> wanted, size_t width, const RowSource& rows_of) {
+  const auto at_once = static_cast<size_t>(engine_.model->limits().max_logits);
+  std::vector<int32_t> rows;
+  for (size_t i = 0; i < wanted.size(); i += at_once) {
+    const std::span<const Wanted> some = wanted.subspan(i, std::min(at_once, wanted.size() - i));
+    rows.clear();
+    for (const Wanted& one : some) rows.push_back(one.row);
+    download(rows_of(rows), some, width);
   }
 }
 
 // Rows that lie one after the other where they go are one transfer.
-void Step::download(const float* from, std::span<const Wanted> wanted) {
+void Step::download(const float* from, std::span<const Wanted> wanted, size_t width) {
   for (size_t i = 0; i < wanted.size();) {
     size_t end = i + 1;
-    while (end < wanted.size() && wanted[end].to == wanted[end - 1].to + vocabulary()) ++end;
-    engine_.backend->download(wanted[i].to, from + i * vocabulary(),
-                              (end - i) * vocabulary() * sizeof(float));
+    while (end < wanted.size() && wanted[end].to == wanted[end - 1].to + width) ++end;
+    engine_.backend->download(wanted[i].to, from + i * width, (end - i) * width * sizeof(float));
     i = end;
   }
 }
@@ -247,7 +277,7 @@ void Step::finish() {
     UPG_CHECK(part.done == part.tokens);
     std::vector<int32_t>& tokens = part.sequence->tokens;
     tokens.insert(tokens.end(), part.input->tokens.begin(), part.input->tokens.end());
-    part.output->logits = {part.logits, static_cast<size_t>(part.rows()) * vocabulary()};
+    part.output->values = {part.values, static_cast<size_t>(part.rows()) * width(part)};
   }
 }
 

@@ -1,0 +1,44 @@
+// The part of a generation that knows nothing of steps: sampler, stop strings, text.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/engine_text.h"
+#include "runtime/sampler.h"
+#include "runtime/stop_filter.h"
+#include "tokenizer/stream_decoder.h"
+#include "upg/engine.h"
+
+namespace upg::runtime {
+
+class TextContinuation : public Continuation {
+ public:
+  // text: null without a tokenizer; no text then. limit: tokens of the sequence, prompt included.
+  // Throws Error(kUsage) for options out of range.
+  TextContinuation(const Text* text, const ModelInfo& info, std::span<const int32_t> prompt,
+                   const GenerateOptions& options, int limit);
+
+  Next next(std::span<const float> logits) override;
+  std::string rest() override;
+
+ private:
+  int32_t choose(std::span<const float> logits);
+  bool is_stop(int32_t id) const;
+
+  const std::vector<int32_t>& stop_ids_;
+  bool ignore_end_of_text_;
+  int64_t most_;  // tokens that may come
+  int64_t count_ = 0;
+  Sampler sampler_;
+  StopFilter stops_;
+  std::shared_ptr<TokenFilter> filter_;
+  std::optional<tokenizer::StreamDecoder> stream_;
+  std::vector<int32_t> history_;
+  std::vector<float> masked_;  // [vocabulary], where the filter had to be asked
+};
+
+}  // namespace upg::runtime
