@@ -11,11 +11,12 @@ ARROWS = {
     "format": {"base"},
     "codec": {"base"},
     "tokenizer": {"base"},
+    "constrain": {"base"},
     "kernels": {"base", "codec"},
     "model": {"base", "codec", "format", "kernels"},
     "runtime": {"base", "codec", "format", "tokenizer", "kernels", "model"},
     "compress": {"base", "codec", "format", "tokenizer", "kernels", "model"},
-    "server": {"base", "tokenizer", "runtime"},
+    "server": {"base", "constrain", "tokenizer", "runtime"},
     "cli": {"base", "codec", "format", "tokenizer", "kernels", "model", "runtime", "compress",
             "server"},
 }
