@@ -33,13 +33,15 @@ if(NOT UPG_SANITIZE)
   target_compile_definitions(upg_build_flags INTERFACE _GLIBCXX_ASSERTIONS)
 endif()
 
-# upg_library(NAME SOURCES a.cc ... DEPS upg_base ... PRIVATE_DEPS fmt::fmt ...)
+# upg_library(NAME [NOT_INSTALLED] SOURCES a.cc ... DEPS upg_base ... PRIVATE_DEPS fmt::fmt ...)
 function(upg_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "NOT_INSTALLED" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC upg_flags ${ARG_DEPS}
     PRIVATE $<BUILD_INTERFACE:upg_build_flags> ${ARG_PRIVATE_DEPS})
-  set_property(GLOBAL APPEND PROPERTY UPG_LIBRARIES ${name})
+  if(NOT ARG_NOT_INSTALLED)
+    set_property(GLOBAL APPEND PROPERTY UPG_LIBRARIES ${name})
+  endif()
 endfunction()
 
 # upg_test(NAME SOURCES a_test.cc ... DEPS upg_base ...)

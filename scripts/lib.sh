@@ -6,7 +6,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
 build_packages=(g++ cmake ninja-build pkg-config libsimdjson-dev nlohmann-json3-dev libcli11-dev
-  libfmt-dev libopenblas-dev libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev libgmock-dev)
+  libfmt-dev libopenblas-dev libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev libgmock-dev
+  libboost-dev libssl-dev libspdlog-dev prometheus-cpp-dev)
 check_packages=(clang clang-format clang-tidy libclang-rt-dev python3 python3-venv git)
 
 say() { printf '\n== %s\n' "$*"; }

@@ -81,6 +81,7 @@ class TokenFilter {
   virtual bool allows(int32_t id) const = 0;             // the ids that end a text included
   virtual void mask(std::span<float> logits) const = 0;  // -infinity for what it does not allow
   virtual void accept(int32_t id) = 0;                   // `id` came
+  virtual bool ended() const = 0;                        // nothing may follow: the text is whole
 };
 
 struct GenerateOptions {

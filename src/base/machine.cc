@@ -67,6 +67,18 @@ uint64_t read_all(const std::byte* data, size_t bytes) noexcept {
 using Reader = uint64_t (*)(const std::byte*, size_t) noexcept;
 constexpr Reader kReaders[] = {read_all<1>, read_all<2>, read_all<4>, read_all<8>};
 
+// A line of /proc/self/status in bytes; 0: there is none.
+uint64_t status_bytes(std::string_view name) noexcept {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    uint64_t kilobytes = 0;
+    if (line.starts_with(name) && std::istringstream(line.substr(name.size())) >> kilobytes) {
+      return kilobytes * 1024;
+    }
+  }
+  return 0;
+}
+
 }  // namespace
 
 std::string cpu_model() {
@@ -94,15 +106,11 @@ uint64_t available_memory() noexcept {
   return std::min(system, used < limit ? limit - used : 0);
 }
 
+uint64_t resident_bytes() noexcept { return status_bytes("VmRSS:"); }
+
 uint64_t peak_resident_bytes() noexcept {
   // Not getrusage alone: it counts what the parent had resident when it forked this process.
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    uint64_t kilobytes = 0;
-    if (line.starts_with("VmHWM:") && std::istringstream(line.substr(6)) >> kilobytes) {
-      return kilobytes * 1024;
-    }
-  }
+  if (const uint64_t peak = status_bytes("VmHWM:"); peak > 0) return peak;
   rusage usage = {};
   ::getrusage(RUSAGE_SELF, &usage);
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;

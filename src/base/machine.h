@@ -15,6 +15,7 @@ int logical_cpus() noexcept;
 // the container's limit is tighter.
 uint64_t available_memory() noexcept;
 uint64_t total_memory() noexcept;
+uint64_t resident_bytes() noexcept;       // of this process now
 uint64_t peak_resident_bytes() noexcept;  // of this process so far
 
 // Bytes a second that `threads` threads read from memory with plain vector loads, in buffers well

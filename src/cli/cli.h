@@ -29,6 +29,7 @@ void add_inspect(CLI::App& app, Common& common);
 void add_verify(CLI::App& app, Common& common);
 void add_run(CLI::App& app, Common& common);
 void add_chat(CLI::App& app, Common& common);
+void add_serve(CLI::App& app, Common& common);
 void add_eval(CLI::App& app, Common& common);
 void add_tokenize(CLI::App& app, Common& common);
 void add_doctor(CLI::App& app, Common& common);

@@ -22,12 +22,13 @@ Every flag has an environment twin: --ctx-size is UPG_CTX_SIZE. UPG_CPU picks th
 Examples:
   upg compress phi-4 -o phi-4.upg
   upg run phi-4.upg -p "It was a dark and stormy night" -n 100
-  upg chat phi-4.upg)";
+  upg chat phi-4.upg
+  upg serve phi-4.upg)";
 
 // A row a verb.
-constexpr void (*kVerbs[])(CLI::App&, Common&) = {add_compress, add_decompress, add_inspect,
-                                                  add_verify,   add_run,        add_chat,
-                                                  add_eval,     add_tokenize,   add_doctor};
+constexpr void (*kVerbs[])(CLI::App&, Common&) = {
+    add_compress, add_decompress, add_inspect, add_verify,   add_run,
+    add_chat,     add_serve,      add_eval,    add_tokenize, add_doctor};
 
 std::string environment_twin(const std::string& flag) {
   std::string name = "UPG_" + flag;

@@ -45,8 +45,9 @@ Continuation::Next TextContinuation::next(std::span<const float> logits) {
   ++count_;
   history_.push_back(next.id);
   next.text = stops_.push(stream_ ? stream_->push(next.id) : std::string());
-  if (count_ >= most_) {
-    next.finish = FinishReason::kLength;
+  const bool whole = filter_ && filter_->ended();
+  if (whole || count_ >= most_) {
+    next.finish = whole ? FinishReason::kStop : FinishReason::kLength;
     next.text += rest();
   }
   if (stops_.stopped()) next.finish = FinishReason::kStop;

@@ -417,6 +417,7 @@ class EvenIds : public TokenFilter {
     EXPECT_TRUE(allows(id));
     ++count_;
   }
+  bool ended() const override { return false; }
 
  private:
   std::vector<int32_t> stop_ids_;

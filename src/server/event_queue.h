@@ -1,0 +1,41 @@
+// What the scheduler says, brought to the loop's thread: everything that has come since the last
+// time in one call.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <variant>
+#include <vector>
+
+#include "server/generation.h"
+
+namespace upg::server {
+
+struct GenerationEvent {
+  int choice = 0;
+  std::variant<GeneratedPiece, GenerationResult> what;
+};
+
+class EventQueue : public GenerationSink, public std::enable_shared_from_this<EventQueue> {
+ public:
+  using Receiver = std::function<void(std::vector<GenerationEvent>&)>;
+
+  EventQueue(boost::asio::io_context& loop, Receiver receiver)
+      : loop_(loop), receiver_(std::move(receiver)) {}
+
+  void piece(int choice, GeneratedPiece piece) noexcept override;
+  void finished(int choice, GenerationResult result) noexcept override;
+
+ private:
+  void add(GenerationEvent event);
+  void deliver();
+
+  boost::asio::io_context& loop_;
+  Receiver receiver_;  // on the loop's thread
+  std::mutex mutex_;
+  std::vector<GenerationEvent> events_;
+};
+
+}  // namespace upg::server
