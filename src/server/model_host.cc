@@ -42,6 +42,9 @@ ModelHost::ModelHost(boost::asio::io_context& loop, HostOptions options, ModelLo
       log_(log) {
   for (const auto& [id, path] : options_.models) entries_[id].path = path;
   thread_ = std::thread([this] { work(); });
+}
+
+void ModelHost::begin() {
   if (options_.on_demand) return;
   for (auto& [id, entry] : entries_) load(id, entry);
 }

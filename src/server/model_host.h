@@ -78,6 +78,8 @@ class ModelHost {
   ModelHost(const ModelHost&) = delete;
   ModelHost& operator=(const ModelHost&) = delete;
 
+  // Loads what is to be there from the start.
+  void begin();
   // The model of that name; of a server with one model, that one whatever the name. The callback
   // comes at once when it is there or never will be, later when it has to be loaded first.
   void acquire(std::string_view name, Callback callback);

@@ -147,6 +147,7 @@ void Server::run() {
                               {"queue", int64_t{options.host.scheduler.queue}},
                               {"parallel", int64_t{options.host.scheduler.parallel}},
                               {"body_bytes", static_cast<int64_t>(options.limits.body_bytes)}});
+  impl.models.begin();
   impl.wait_for_signal();
   impl.on_tick();
   impl.loop.run();

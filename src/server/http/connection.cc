@@ -55,7 +55,7 @@ class ConnectionExchange : public Exchange {
     if (!connection_->http_11_) connection_->keep_alive_ = false;
     const std::string_view framing =
         connection_->http_11_ ? "Transfer-Encoding: chunked\r\n" : std::string_view();
-    connection_->write(connection_->head(head, framing));
+    connection_->out_ += connection_->head(head, framing);  // leaves with the first part
     send(head.body);
   }
 
@@ -283,8 +283,9 @@ void Connection::write_response(const Response& response) {
   const bool no_body = response.status == 204 || response.status == 304;
   const std::string framing =
       no_body ? "" : fmt::format("Content-Length: {}\r\n", response.body.size());
-  write(head(response, framing));
-  if (!no_body && !head_only_) write(response.body);
+  std::string all = head(response, framing);
+  if (!no_body && !head_only_) all += response.body;
+  write(all);  // in one: a packet less
 }
 
 void Connection::write(std::string_view bytes) {
