@@ -127,8 +127,8 @@ class Continuation {
   };
 
   virtual ~Continuation() = default;
-  // logits: [vocabulary], those after the newest token. Throws Error(kInvalidData) when they are
-  // no numbers.
+  // logits: [vocabulary], those after the newest token; none where the step has chosen already (see
+  // StepInput). Throws Error(kInvalidData) when they are no numbers.
   virtual Next next(std::span<const float> logits) = 0;
   // The text held back, when no token follows for other reasons.
   virtual std::string rest() = 0;
@@ -142,6 +142,9 @@ struct StepInput {
   SequenceId sequence = 0;
   std::span<const int32_t> tokens;  // new tokens, at least one
   StepWant want = StepWant::kLastLogits;
+  // With kLastLogits: the values go to its next(), so a device may choose the token there where the
+  // logits are. Then `values` is empty, and next() knows.
+  Continuation* continuation = nullptr;
 };
 
 struct StepOutput {

@@ -34,6 +34,10 @@ void Backend::best_ids(std::span<int32_t> ids, const float* logits, int64_t voca
   }
 }
 
+bool Backend::choose_ids(std::span<int32_t>, float*, int64_t, std::span<const TokenChoice>) {
+  return false;
+}
+
 size_t kv_row_bytes(KvType type, int head_dim) noexcept {
   const auto values = static_cast<size_t>(head_dim);
   switch (type) {

@@ -165,6 +165,28 @@ struct TokenStep {
   float* logits = nullptr;  // [vocabulary], out, or nullptr where nobody asks for them
 };
 
+// ---- choosing a token
+// -----------------------------------------------------------------------------
+
+// What happens to one logit before a token is chosen: above 0 it is divided by `penalty`, else
+// multiplied by it, then `add` is added. Results are clamped to finite numbers; -infinity, as a
+// logit or as `add`, rules the token out.
+struct LogitChange {
+  int32_t id = 0;
+  float penalty = 1;  // > 0
+  float add = 0;
+};
+
+// The chain of runtime/sampler.h, which is its specification, for one row of logits.
+struct TokenChoice {
+  float temperature = 0;  // 0: the largest logit; no other stage but the changes then
+  int32_t top_k = 0;      // 0: off
+  float top_p = 1;        // 1: off
+  float min_p = 0;        // 0: off
+  uint64_t draw = 0;      // u * 2^53
+  std::span<const LogitChange> changes;  // in ascending order of ids; of an id in their order
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -214,6 +236,12 @@ class Backend {
   // ids[i] = the largest of logits[i, :], of equal ones the lowest; waits for it.
   // logits: [ids.size(), vocabulary]
   virtual void best_ids(std::span<int32_t> ids, const float* logits, int64_t vocabulary);
+
+  // ids[i] = what choices[i] takes from logits[i, :], -1 where that is left to the caller (nothing
+  // can be chosen, or too many logits are alike); the logits stay as they were. Waits for it. False
+  // when the backend does not offer it. logits: [ids.size(), vocabulary]
+  virtual bool choose_ids(std::span<int32_t> ids, float* logits, int64_t vocabulary,
+                          std::span<const TokenChoice> choices);
 
   // ---- fused steps: false when the backend does not offer them; then the model calls the single
   // operations (model/forward.cc), which say the same.

@@ -2,9 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
+#include <limits>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "codec/path_layout.h"
+#include "kernels/cuda/choice_math.h"
 #include "kernels/cuda/geometry.h"
 #include "kernels/cuda/token_program.h"
 #include "kernels/cuda/views.h"
@@ -100,6 +105,55 @@ TEST(CudaGeometry, SplitsNeverExceedTheDevice) {
   EXPECT_EQ(attention_splits(10, 100, limits), 1);
   EXPECT_GT(attention_splits(10, 16384, limits), 8);
   EXPECT_EQ(attention_splits(5120, 16384, limits), 1);
+}
+
+TEST(CudaChoice, BetterTokensHaveLargerKeys) {
+  const float most = std::numeric_limits<float>::max();
+  const std::vector<std::pair<float, int32_t>> best_first = {
+      {most, 9},  {2.5f, 0},    {2.5f, 7}, {1e-40f, 3}, {0.0f, 1},
+      {-0.0f, 2}, {-1e-40f, 0}, {-3, 4},   {-3, 5},     {-most, 6}};
+  uint64_t before = ~uint64_t{0};
+  for (const auto& [logit, id] : best_first) {
+    const uint64_t key = token_key(std::bit_cast<uint32_t>(logit), id);
+    EXPECT_LT(key, before) << logit;
+    EXPECT_GT(key, 0u);
+    EXPECT_EQ(key_id(key), id);
+    EXPECT_EQ(std::bit_cast<float>(key_logit_bits(key)), logit);
+    before = key;
+  }
+}
+
+TEST(CudaChoice, BinsNeverDecreaseAsLogitsFall) {
+  for (const float largest : {20.0f, -5.0f, 0.0f, 3e38f}) {
+    EXPECT_EQ(bin_of(largest, largest), 0);
+    int before = 0;
+    for (float below = 1e-6f; below < 3e38f; below *= 1.01f) {
+      const int bin = bin_of(largest - below, largest);
+      EXPECT_GE(bin, before);
+      EXPECT_LT(bin, kBins);
+      before = bin;
+    }
+    EXPECT_EQ(bin_of(-std::numeric_limits<float>::max(), largest), kBins - 1);
+  }
+}
+
+TEST(CudaChoice, AVocabularyOfWeightsDoesNotOverflow) {
+  for (const int64_t vocabulary : {1, 2, 3, 8192, 100352, 200064, 1 << 30}) {
+    const uint64_t one = uint64_t{1} << weight_bits(vocabulary);
+    EXPECT_LE(static_cast<uint64_t>(vocabulary), (uint64_t{1} << 63) / one);
+    EXPECT_GE(static_cast<uint64_t>(2 * vocabulary), (uint64_t{1} << 62) / one);
+  }
+}
+
+TEST(CudaChoice, DrawsArePlacesBelowTheTotal) {
+  const uint64_t most = (uint64_t{1} << 53) - 1;
+  for (const uint64_t total : {uint64_t{1}, uint64_t{7}, uint64_t{1} << 40,
+                               (uint64_t{1} << 62) + 12345, (uint64_t{1} << 63) - 1}) {
+    EXPECT_EQ(draw_place(0, total), 0u);
+    EXPECT_EQ(draw_place(most, total), total - 1 - (total >> 53));
+    EXPECT_EQ(draw_place(uint64_t{1} << 52, total), total / 2);
+    EXPECT_EQ(draw_place(uint64_t{3} << 51, total), total - total / 4 - (total % 4 != 0));
+  }
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 namespace upg::model {
 
-const float* Model::forward(const kernels::StepBatch& batch,
+float* Model::forward(const kernels::StepBatch& batch,
                             std::span<const kernels::KvLayer> cache,
                             std::span<const int32_t> wanted_rows) {
   UPG_CHECK(batch.tokens >= 1 && batch.tokens <= limits_.max_tokens);
@@ -41,7 +41,7 @@ const float* Model::normed(std::span<const int32_t> rows) {
   return picked_.floats();
 }
 
-const float* Model::logits(std::span<const int32_t> rows) {
+float* Model::logits(std::span<const int32_t> rows) {
   const auto count = static_cast<int64_t>(rows.size());
   const kernels::Prepared& prepared = backend_.prepare(normed(rows), count, head_);
   backend_.matmul(logits_.floats(), head_, prepared, count, kernels::Store::kSet);

@@ -42,14 +42,14 @@ class Model {
 
   // One step of at most max_tokens rows. cache: one entry a layer, with pages enough for the step.
   // wanted_rows: the rows of the step whose logits are asked for, at most max_logits, may be none.
-  // Returns logits in the backend's memory, [wanted_rows.size(), vocabulary], valid until the next
-  // call. Queues work only: download() or synchronise() waits for it. Every id must be in
+  // Returns logits in the backend's memory, [wanted_rows.size(), vocabulary], the caller's until the
+  // next call. Queues work only: download() or synchronise() waits for it. Every id must be in
   // [0, vocabulary): the caller checks what users send.
-  const float* forward(const kernels::StepBatch& batch, std::span<const kernels::KvLayer> cache,
-                       std::span<const int32_t> wanted_rows);
+  float* forward(const kernels::StepBatch& batch, std::span<const kernels::KvLayer> cache,
+                 std::span<const int32_t> wanted_rows);
 
   // More rows of the last step, at most max_logits a call. Same result, same lifetime.
-  const float* logits(std::span<const int32_t> rows);
+  float* logits(std::span<const int32_t> rows);
 
   // The residual stream after the last layer, before the final norm: [tokens of the last step,
   // hidden], in the backend's memory, valid until the next forward().

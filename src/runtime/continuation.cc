@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
+
+#include "base/check.h"
 
 namespace upg::runtime {
 namespace {
@@ -54,9 +57,15 @@ Continuation::Next TextContinuation::next(std::span<const float> logits) {
   return next;
 }
 
+int32_t TextContinuation::offered() {
+  UPG_CHECK(offered_.has_value());
+  sampler_.skip_draw();
+  return *std::exchange(offered_, std::nullopt);
+}
+
 // Drawing first and asking afterwards leaves the vocabulary unmasked for nearly every token.
 int32_t TextContinuation::choose(std::span<const float> logits) {
-  int32_t id = sampler_.sample(logits, history_);
+  int32_t id = logits.empty() ? offered() : sampler_.sample(logits, history_);
   if (!filter_) return id;
   if (!filter_->allows(id)) {
     masked_.assign(logits.begin(), logits.end());

@@ -25,8 +25,15 @@ class TextContinuation : public Continuation {
   Next next(std::span<const float> logits) override;
   std::string rest() override;
 
+  // For a backend that chooses: what it is to do, whether the token it chose may come, and that it
+  // is the next one. Nothing changes before offer().
+  kernels::TokenChoice choice() { return sampler_.choice(history_); }
+  bool allows(int32_t id) const { return !filter_ || filter_->allows(id); }
+  void offer(int32_t id) noexcept { offered_ = id; }
+
  private:
   int32_t choose(std::span<const float> logits);
+  int32_t offered();
   bool is_stop(int32_t id) const;
 
   const std::vector<int32_t>& stop_ids_;
@@ -38,6 +45,7 @@ class TextContinuation : public Continuation {
   std::shared_ptr<TokenFilter> filter_;
   std::optional<tokenizer::StreamDecoder> stream_;
   std::vector<int32_t> history_;
+  std::optional<int32_t> offered_;
   std::vector<float> masked_;  // [vocabulary], where the filter had to be asked
 };
 

@@ -100,8 +100,13 @@ EngineState::EngineState() = default;
 EngineState::~EngineState() = default;
 
 void EngineState::load(const std::filesystem::path& path, const LoadOptions& options) {
+  load(path, options, make_backend(options));
+}
+
+void EngineState::load(const std::filesystem::path& path, const LoadOptions& options,
+                       std::unique_ptr<kernels::Backend> on) {
   const auto start = std::chrono::steady_clock::now();
-  backend = make_backend(options);
+  backend = std::move(on);
   source = model::ModelSource::open(path);
   if (options.mlock) lock_weights(*source);
   const CacheChoice choice = choose_cache(*source, options, backend->available_memory());

@@ -58,6 +58,8 @@ struct EngineState {
 
   // The state is of no use after it throws.
   void load(const std::filesystem::path& path, const LoadOptions& options);
+  void load(const std::filesystem::path& path, const LoadOptions& options,
+            std::unique_ptr<kernels::Backend> on);
   void describe(int context);  // fills info
 
   // As upg::Engine's functions of these names say.

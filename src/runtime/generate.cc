@@ -35,7 +35,7 @@ class Generation {
  private:
   bool read_prompt();
   void write();
-  bool feed(std::span<const int32_t> tokens);
+  bool feed(std::span<const int32_t> tokens, StepWant want = StepWant::kLastLogits);
   bool emit(const Continuation::Next& next);
 
   EngineState& engine_;
@@ -86,7 +86,9 @@ bool Generation::read_prompt() {
   const size_t at_once = options_.on_prompt ? chunk : prompt_.size();
   for (size_t done = static_cast<size_t>(result_.cached_tokens); done < prompt_.size();) {
     const size_t tokens = std::min(at_once, prompt_.size() - done);
-    if (!feed(prompt_.subspan(done, tokens))) return false;
+    const bool last = done + tokens == prompt_.size();
+    const StepWant want = last ? StepWant::kLastLogits : StepWant::kNothing;
+    if (!feed(prompt_.subspan(done, tokens), want)) return false;
     done += tokens;
     if (options_.on_prompt && !options_.on_prompt(static_cast<int>(done), result_.prompt_tokens)) {
       result_.finish = FinishReason::kCallback;
@@ -121,8 +123,8 @@ void Generation::write() {
 }
 
 // False, with the reason in result_.finish: cancelled, or the cache is full in mid-text.
-bool Generation::feed(std::span<const int32_t> tokens) {
-  const StepInput input{id_, tokens};
+bool Generation::feed(std::span<const int32_t> tokens, StepWant want) {
+  const StepInput input{id_, tokens, want, &continuation_};
   std::vector<StepOutput> outputs = engine_.step({&input, 1});
   const std::optional<Error>& error = outputs[0].error;
   if (!error) {

@@ -13,6 +13,7 @@ namespace upg::runtime {
 namespace {
 
 using Candidate = Sampler::Candidate;
+using kernels::LogitChange;
 
 constexpr float kLargest = std::numeric_limits<float>::max();
 
@@ -87,9 +88,12 @@ void check_sampling(const SamplingOptions& options, int vocabulary) {
   for (const auto& bias : options.logit_bias) check_bias(bias, vocabulary);
 }
 
+uint64_t uniform_bits(uint64_t seed, uint64_t n) noexcept {
+  return mix(mix(seed) + (n + 1) * 0x9e3779b97f4a7c15u) >> 11;
+}
+
 double uniform(uint64_t seed, uint64_t n) noexcept {
-  const uint64_t bits = mix(mix(seed) + (n + 1) * 0x9e3779b97f4a7c15u);
-  return static_cast<double>(bits >> 11) * 0x1p-53;
+  return static_cast<double>(uniform_bits(seed, n)) * 0x1p-53;
 }
 
 Sampler::Sampler(const SamplingOptions& options, int vocabulary) : options_(options) {
@@ -107,7 +111,8 @@ std::span<const Candidate> Sampler::candidates(std::span<const float> logits,
   UPG_CHECK(logits.size() == logits_.size());
   check_logits(logits);
   std::copy(logits.begin(), logits.end(), logits_.begin());
-  adjust(history);
+  list_changes(history);
+  for (const LogitChange& one : changes_) change(one);
   const size_t top_k = static_cast<size_t>(options_.temperature == 0 ? 1 : options_.top_k);
   if (top_k == 0 || top_k >= logits_.size()) {
     keep_all();
@@ -127,42 +132,53 @@ std::span<const Candidate> Sampler::candidates(std::span<const float> logits,
 
 // ---- penalties and bias -------------------------------------------------------------------------
 
-void Sampler::adjust(std::span<const int32_t> history) {
+void Sampler::list_changes(std::span<const int32_t> history) {
+  changes_.clear();
+  list_penalties(history);
+  for (const auto& [id, bias] : options_.logit_bias) changes_.push_back({id, 1, bias});
+  const auto lower = [](const LogitChange& a, const LogitChange& b) { return a.id < b.id; };
+  std::stable_sort(changes_.begin(), changes_.end(), lower);
+}
+
+void Sampler::list_penalties(std::span<const int32_t> history) {
   const bool penalties = options_.repeat_penalty != 1 || options_.presence_penalty != 0 ||
                          options_.frequency_penalty != 0;
-  if (penalties) {
-    const size_t window =
-        options_.repeat_last_n < 0 ? history.size() : static_cast<size_t>(options_.repeat_last_n);
-    const auto recent = history.last(std::min(window, history.size()));
-    recent_.assign(recent.begin(), recent.end());
-    std::sort(recent_.begin(), recent_.end());
-    for (auto at = recent_.begin(); at != recent_.end();) {
-      const auto next = std::upper_bound(at, recent_.end(), *at);
-      penalise(*at, static_cast<int>(next - at));
-      at = next;
-    }
+  if (!penalties) return;
+  const size_t window =
+      options_.repeat_last_n < 0 ? history.size() : static_cast<size_t>(options_.repeat_last_n);
+  const auto recent = history.last(std::min(window, history.size()));
+  recent_.assign(recent.begin(), recent.end());
+  std::sort(recent_.begin(), recent_.end());
+  for (auto at = recent_.begin(); at != recent_.end();) {
+    const auto next = std::upper_bound(at, recent_.end(), *at);
+    const double penalty = double{options_.frequency_penalty} * static_cast<double>(next - at) +
+                           options_.presence_penalty;
+    const double add = std::clamp<double>(-penalty, -kLargest, kLargest);
+    UPG_CHECK(*at >= 0 && static_cast<size_t>(*at) < logits_.size());
+    changes_.push_back({*at, options_.repeat_penalty, static_cast<float>(add)});
+    at = next;
   }
-  for (const auto& [id, bias] : options_.logit_bias) shift(id, bias);
 }
 
-void Sampler::penalise(int32_t id, int occurrences) {
-  UPG_CHECK(id >= 0 && static_cast<size_t>(id) < logits_.size());
-  float& logit = logits_[static_cast<size_t>(id)];
-  const float scaled =
-      logit > 0 ? logit / options_.repeat_penalty : logit * options_.repeat_penalty;
+void Sampler::change(const LogitChange& change) {
+  float& logit = logits_[static_cast<size_t>(change.id)];
+  const float scaled = logit > 0 ? logit / change.penalty : logit * change.penalty;
   if (logit >= -kLargest) logit = std::clamp(scaled, -kLargest, kLargest);
-  const double penalty =
-      double{options_.frequency_penalty} * occurrences + options_.presence_penalty;
-  shift(id, static_cast<float>(std::clamp<double>(-penalty, -kLargest, kLargest)));
+  const bool ruled_out = logit < -kLargest || change.add < -kLargest;
+  logit = ruled_out ? -std::numeric_limits<float>::infinity()
+                    : std::clamp(logit + change.add, -kLargest, kLargest);
 }
 
-// -infinity stays what it is; everything else stays finite unless `by` rules it out.
-void Sampler::shift(int32_t id, float by) {
-  float& logit = logits_[static_cast<size_t>(id)];
-  const float sum = logit + by;
-  const bool ruled_out = logit < -kLargest || by < -kLargest;
-  logit =
-      ruled_out ? -std::numeric_limits<float>::infinity() : std::clamp(sum, -kLargest, kLargest);
+kernels::TokenChoice Sampler::choice(std::span<const int32_t> history) {
+  list_changes(history);
+  kernels::TokenChoice choice;
+  choice.temperature = options_.temperature;
+  choice.top_k = options_.top_k;
+  choice.top_p = options_.top_p;
+  choice.min_p = options_.min_p;
+  choice.draw = uniform_bits(options_.seed, drawn_);
+  choice.changes = changes_;
+  return choice;
 }
 
 // ---- top-k --------------------------------------------------------------------------------------

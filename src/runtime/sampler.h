@@ -22,6 +22,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/backend.h"
 #include "upg/engine.h"
 
 namespace upg::runtime {
@@ -34,6 +35,7 @@ void check_sampling(const SamplingOptions& options, int vocabulary);
 //            z ^= z >> 31                                       (splitmix64's finaliser)
 //   uniform(seed, n) = (mix(mix(seed) + (n + 1) * 0x9e3779b97f4a7c15) >> 11) * 2^-53
 double uniform(uint64_t seed, uint64_t n) noexcept;
+uint64_t uniform_bits(uint64_t seed, uint64_t n) noexcept;  // the same times 2^53
 
 // One thread at a time.
 class Sampler {
@@ -44,6 +46,11 @@ class Sampler {
   // logits: [vocabulary]. -infinity rules a token out. history: the tokens so far, prompt included.
   // Throws Error(kInvalidData) when a logit is NaN or +infinity or all are -infinity.
   int32_t sample(std::span<const float> logits, std::span<const int32_t> history);
+
+  // What sample() would be told, in the terms of a backend that does it; valid until the next call.
+  // skip_draw() once the backend has.
+  kernels::TokenChoice choice(std::span<const int32_t> history);
+  void skip_draw() noexcept { ++drawn_; }
 
   // A token that may be drawn, with its weight: its probability in proportion to the others.
   struct Candidate {
@@ -57,9 +64,9 @@ class Sampler {
                                         std::span<const int32_t> history);
 
  private:
-  void adjust(std::span<const int32_t> history);
-  void penalise(int32_t id, int occurrences);
-  void shift(int32_t id, float by);
+  void list_changes(std::span<const int32_t> history);
+  void list_penalties(std::span<const int32_t> history);
+  void change(const kernels::LogitChange& change);
   void keep_largest(size_t count);
   void consider(int32_t id, size_t count);
   void keep_all();
@@ -69,6 +76,7 @@ class Sampler {
   SamplingOptions options_;
   uint64_t drawn_ = 0;
   std::vector<float> logits_;  // [vocabulary], after stages 1 and 2
+  std::vector<kernels::LogitChange> changes_;
   std::vector<int32_t> recent_;
   std::vector<Candidate> candidates_;
 };

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/check.h"
+#include "runtime/continuation.h"
 #include "runtime/engine_state.h"
 
 namespace upg::runtime {
@@ -22,8 +23,10 @@ struct Part {
   StepOutput* output = nullptr;
   Sequence* sequence = nullptr;
   int tokens = 0;
-  int done = 0;             // of them, computed
-  float* values = nullptr;  // [rows(), width]
+  int done = 0;                              // of them, computed
+  float* values = nullptr;                   // [rows(), width]
+  TextContinuation* continuation = nullptr;  // that may be offered the next token
+  int32_t chosen = -1;                       // for it
 
   bool active() const noexcept { return sequence != nullptr; }
   bool wants_all() const noexcept {
@@ -42,6 +45,7 @@ struct Part {
 struct Wanted {
   int32_t row = 0;
   float* to = nullptr;
+  Part* part = nullptr;
 };
 
 void check_tokens(const StepInput& input, int vocabulary) {
@@ -74,8 +78,8 @@ void check_cancelled(const StepInput& input, const Sequence& sequence) {
   throw Error(ErrorCode::kCancelled, fmt::format("sequence {}: cancelled", input.sequence));
 }
 
-// Values of some rows of the chunk, in the backend's memory.
-using RowSource = std::function<const float*(std::span<const int32_t>)>;
+// Computes some rows of the chunk and takes what is wanted of them.
+using TakeRows = std::function<void(std::span<const int32_t> rows, std::span<const Wanted>)>;
 
 class Step {
  public:
@@ -90,7 +94,9 @@ class Step {
   bool fill_chunk();
   void add_to_chunk(Part& part, int tokens);
   void compute_chunk();
-  void fetch(std::span<const Wanted> wanted, size_t width, const RowSource& rows_of);
+  void fetch(std::span<const Wanted> wanted, const TakeRows& take);
+  void take_logits(float* logits, std::span<const Wanted> wanted);
+  bool choose(float* logits, std::span<const Wanted> wanted);
   void download(const float* from, std::span<const Wanted> wanted, size_t width);
   void finish();
   void roll_back(Part& part);
@@ -159,6 +165,9 @@ void Step::admit(Part& part) {
                             cache.pages(), kernels::kPageTokens));
   }
   part.sequence = &sequence;
+  if (input.want == StepWant::kLastLogits) {
+    part.continuation = dynamic_cast<TextContinuation*>(input.continuation);
+  }
 }
 
 // One buffer, kept from step to step unless it is far too large; the outputs point into it.
@@ -222,9 +231,10 @@ void Step::add_to_chunk(Part& part, int tokens) {
   for (int i = 0; i < tokens && part.rows() > 0; ++i) {
     const int position = part.done + i;
     if (part.wants_all()) {
-      wanted.push_back({first + i, part.values + static_cast<size_t>(position) * width(part)});
+      wanted.push_back(
+          {first + i, part.values + static_cast<size_t>(position) * width(part), &part});
     } else if (position == part.tokens - 1) {
-      wanted.push_back({first + i, part.values});
+      wanted.push_back({first + i, part.values, &part});
     }
   }
   part.done += tokens;
@@ -236,29 +246,60 @@ void Step::compute_chunk() {
   batch.ids = ids_;
   batch.sequences = slices_;
   batch.ropes = ropes_;
+  // Those that may be chosen from lie side by side.
+  std::stable_partition(wanted_.begin(), wanted_.end(),
+                        [](const Wanted& one) { return one.part->continuation != nullptr; });
   // The first rows of logits go with the step itself, which a backend may do in one launch.
   std::vector<int32_t> rows;
   const auto at_once = static_cast<size_t>(engine_.model->limits().max_logits);
   const size_t first = std::min(at_once, wanted_.size());
   for (const Wanted& wanted : std::span(wanted_).first(first)) rows.push_back(wanted.row);
-  const float* logits = engine_.model->forward(batch, engine_.cache->layers(), rows);
-  download(logits, std::span(wanted_).first(first), vocabulary());
+  float* logits = engine_.model->forward(batch, engine_.cache->layers(), rows);
+  take_logits(logits, std::span(wanted_).first(first));
   model::Model& model = *engine_.model;
-  fetch(std::span(wanted_).subspan(first), vocabulary(),
-        [&](std::span<const int32_t> some) { return model.logits(some); });
-  fetch(states_, hidden(), [&](std::span<const int32_t> some) { return model.normed(some); });
+  fetch(std::span(wanted_).subspan(first),
+        [&](auto some_rows, auto some) { take_logits(model.logits(some_rows), some); });
+  fetch(states_,
+        [&](auto some_rows, auto some) { download(model.normed(some_rows), some, hidden()); });
 }
 
 // As many rows at once as the model computes.
-void Step::fetch(std::span<const Wanted> wanted, size_t width, const RowSource& rows_of) {
+void Step::fetch(std::span<const Wanted> wanted, const TakeRows& take) {
   const auto at_once = static_cast<size_t>(engine_.model->limits().max_logits);
   std::vector<int32_t> rows;
   for (size_t i = 0; i < wanted.size(); i += at_once) {
     const std::span<const Wanted> some = wanted.subspan(i, std::min(at_once, wanted.size() - i));
     rows.clear();
     for (const Wanted& one : some) rows.push_back(one.row);
-    download(rows_of(rows), some, width);
+    take(rows, some);
   }
+}
+
+// Tokens where the backend chooses them, else logits.
+void Step::take_logits(float* logits, std::span<const Wanted> wanted) {
+  size_t count = 0;
+  while (count < wanted.size() && wanted[count].part->continuation != nullptr) ++count;
+  if (count == 0 || !choose(logits, wanted.first(count))) {
+    download(logits, wanted, vocabulary());
+    return;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    if (wanted[i].part->chosen >= 0) continue;
+    download(logits + i * vocabulary(), wanted.subspan(i, 1), vocabulary());
+  }
+  download(logits + count * vocabulary(), wanted.subspan(count), vocabulary());
+}
+
+bool Step::choose(float* logits, std::span<const Wanted> wanted) {
+  std::vector<kernels::TokenChoice> choices;
+  std::vector<int32_t> ids(wanted.size(), -1);
+  for (const Wanted& one : wanted) choices.push_back(one.part->continuation->choice());
+  if (!engine_.backend->choose_ids(ids, logits, engine_.info.vocabulary, choices)) return false;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    Part& part = *wanted[i].part;
+    if (ids[i] >= 0 && part.continuation->allows(ids[i])) part.chosen = ids[i];
+  }
+  return true;
 }
 
 // Rows that lie one after the other where they go are one transfer.
@@ -277,7 +318,11 @@ void Step::finish() {
     UPG_CHECK(part.done == part.tokens);
     std::vector<int32_t>& tokens = part.sequence->tokens;
     tokens.insert(tokens.end(), part.input->tokens.begin(), part.input->tokens.end());
-    part.output->values = {part.values, static_cast<size_t>(part.rows()) * width(part)};
+    if (part.chosen >= 0) {
+      part.continuation->offer(part.chosen);
+    } else {
+      part.output->values = {part.values, static_cast<size_t>(part.rows()) * width(part)};
+    }
   }
 }
 

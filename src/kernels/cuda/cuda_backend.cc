@@ -127,6 +127,7 @@ CudaBackend::CudaBackend(const BackendOptions& options)
       weights_(uploader_, stream_.get()),
       step_(stream_.get()),
       bounce_(kBounceBytes),
+      chooser_(step_, stream_.get()),
       fusion_(options.fusion),
       token_(limits_, stream_.get()) {
   const cudaDeviceProp properties = properties_of(device_);
@@ -343,6 +344,15 @@ void CudaBackend::best_ids(std::span<int32_t> ids, const float* logits, int64_t 
   ++launches_;
   launched("best token");
   download(ids.data(), chosen, ids.size_bytes());
+}
+
+bool CudaBackend::choose_ids(std::span<int32_t> ids, float* logits, int64_t vocabulary,
+                             std::span<const TokenChoice> choices) {
+  const int32_t* chosen = chooser_.choose(logits, vocabulary, choices);
+  launches_ += static_cast<uint64_t>(chooser_.launches());
+  check(cudaGetLastError(), "choosing tokens");
+  download(ids.data(), chosen, ids.size_bytes());
+  return true;
 }
 
 bool CudaBackend::token_step(const TokenStep& step) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/chooser.h"
 #include "kernels/cuda/device_weight.h"
 #include "kernels/cuda/geometry.h"
 #include "kernels/cuda/launch.h"
@@ -69,6 +70,8 @@ class CudaBackend final : public Backend {
   void gather_rows(float* y, const float* x, std::span<const int32_t> indices,
                    int64_t cols) override;
   void best_ids(std::span<int32_t> ids, const float* logits, int64_t vocabulary) override;
+  bool choose_ids(std::span<int32_t> ids, float* logits, int64_t vocabulary,
+                  std::span<const TokenChoice> choices) override;
   bool token_step(const TokenStep& step) override;
   uint64_t launches() const noexcept override { return launches_; }
 
@@ -99,6 +102,7 @@ class CudaBackend final : public Backend {
   DeviceArray partials_;  // of attention
   DeviceArray best_;      // of best_ids
   PinnedArray bounce_;    // of downloads
+  Chooser chooser_;
   Fusion fusion_;
   TokenRunner token_;
   uint64_t launches_ = 0;

@@ -1,0 +1,232 @@
+// Steps on a backend that does more, or less, than the CPU: it chooses tokens, or it fails.
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "kernels/forwarding_backend.h"
+#include "runtime/continuation.h"
+#include "runtime/engine_state.h"
+#include "runtime/engine_test_support.h"
+
+namespace upg::runtime {
+namespace {
+
+// What a test changes about the backend while the engine uses it.
+struct Script {
+  bool chooses = false;
+  int32_t next = 0;           // the first id chosen; -1: left to the caller
+  size_t choices = 0;         // rows that were to be chosen
+  size_t changes = 0;         // of their logits
+  size_t downloads = 0;       // bytes
+  std::optional<Error> fail;  // thrown by what comes next
+  std::string where;          // the operation that fails
+};
+
+class ScriptedBackend final : public kernels::ForwardingBackend {
+ public:
+  ScriptedBackend(std::unique_ptr<Backend> inner, Script& script)
+      : ForwardingBackend(std::move(inner)), script_(script) {}
+
+  kernels::Buffer allocate(size_t bytes) override {
+    fail("allocate");
+    return ForwardingBackend::allocate(bytes);
+  }
+  void download(void* to, const void* from, size_t bytes) override {
+    fail("download");
+    script_.downloads += bytes;
+    ForwardingBackend::download(to, from, bytes);
+  }
+  void begin_step(const kernels::StepBatch& batch) override {
+    fail("begin_step");
+    ForwardingBackend::begin_step(batch);
+  }
+  void attention(float* out, const float* qkv, const kernels::AttentionShape& shape,
+                 const kernels::KvLayer& cache) override {
+    fail("attention");
+    ForwardingBackend::attention(out, qkv, shape, cache);
+  }
+  bool choose_ids(std::span<int32_t> ids, float*, int64_t,
+                  std::span<const kernels::TokenChoice> choices) override {
+    fail("choose_ids");
+    if (!script_.chooses) return false;
+    script_.choices += choices.size();
+    for (const kernels::TokenChoice& choice : choices) script_.changes += choice.changes.size();
+    for (int32_t& id : ids) id = script_.next < 0 ? -1 : script_.next++;
+    return true;
+  }
+
+ private:
+  void fail(std::string_view operation) {
+    if (script_.fail && script_.where == operation) throw Error(*script_.fail);
+  }
+  Script& script_;
+};
+
+class StepBackend : public testing::Test {
+ protected:
+  void SetUp() override { load({}); }
+  void load(const LoadOptions& options) {
+    LoadOptions small = options;
+    small.context = 128;
+    small.sequences = 4;
+    engine_ = std::make_unique<EngineState>();
+    engine_->load(model_folder(), small,
+                  std::make_unique<ScriptedBackend>(
+                      kernels::create_backend({.device = "cpu", .threads = 1}), script_));
+  }
+  std::vector<StepOutput> step(const std::vector<StepInput>& inputs) {
+    return engine_->step(inputs);
+  }
+  // What generate() says on a backend that chooses nothing.
+  Ids generated(const GenerateOptions& options) {
+    return load_plain()->generate(goldens()[0].ids, options, {}).ids;
+  }
+  std::unique_ptr<EngineState> load_plain() {
+    auto engine = std::make_unique<EngineState>();
+    engine->load(model_folder(), {.threads = 1, .context = 128});
+    return engine;
+  }
+  std::unique_ptr<TextContinuation> continuation(const GenerateOptions& options) {
+    return std::make_unique<TextContinuation>(engine_->text.get(), engine_->info, goldens()[0].ids,
+                                              options, 128);
+  }
+
+  Script script_;
+  std::unique_ptr<EngineState> engine_;
+};
+
+GenerateOptions varied(int max_tokens) {
+  GenerateOptions options = greedy(max_tokens);
+  options.sampling.temperature = 1.5f;
+  options.sampling.repeat_penalty = 1.2f;
+  options.sampling.seed = 5;
+  return options;
+}
+
+// Only even ids, or only ids that are a multiple of four.
+class Multiples final : public TokenFilter {
+ public:
+  explicit Multiples(int of) : of_(of) {}
+  bool allows(int32_t id) const override { return id % of_ == 0; }
+  void mask(std::span<float> logits) const override {
+    for (size_t i = 0; i < logits.size(); ++i) {
+      if (!allows(static_cast<int32_t>(i))) logits[i] = -std::numeric_limits<float>::infinity();
+    }
+  }
+  void accept(int32_t id) override { EXPECT_TRUE(allows(id)); }
+
+ private:
+  int of_;
+};
+
+TEST_F(StepBackend, ChoicesOfTheBackendNeedNoLogits) {
+  script_.chooses = true;
+  script_.next = 100;
+  const auto first = continuation(varied(10));
+  const auto second = continuation(greedy(10));
+  const Ids prompt = long_prompt(10);
+  const auto outputs = step({{engine_->create(0), prompt, StepWant::kLastLogits, first.get()},
+                             {engine_->create(0), prompt, StepWant::kLastLogits},
+                             {engine_->create(0), prompt, StepWant::kLastLogits, second.get()},
+                             {engine_->create(0), prompt, StepWant::kNothing, second.get()}});
+  for (const StepOutput& output : outputs) ASSERT_FALSE(output.error);
+  EXPECT_EQ(outputs[1].values.size(), 8192u);
+  EXPECT_EQ(first->next(outputs[0].values).id, 100);
+  EXPECT_EQ(second->next(outputs[2].values).id, 101);
+  EXPECT_EQ(script_.choices, 2u);
+  EXPECT_GT(script_.changes, 0u) << "penalties of the first";
+  EXPECT_EQ(script_.downloads, 8192 * sizeof(float)) << "of the one that asked for logits";
+}
+
+TEST_F(StepBackend, GenerationsTakeWhatTheBackendChooses) {
+  script_.chooses = true;
+  script_.next = 500;
+  const GenerateResult result = engine_->generate(goldens()[0].ids, varied(4), {});
+  EXPECT_EQ(result.ids, (Ids{500, 501, 502, 503}));
+  EXPECT_EQ(script_.downloads, 0u);
+}
+
+TEST_F(StepBackend, WhatTheBackendLeavesTheHostDraws) {
+  const Ids want = generated(varied(8));
+  script_.chooses = true;
+  script_.next = -1;
+  EXPECT_EQ(engine_->generate(goldens()[0].ids, varied(8), {}).ids, want);
+  EXPECT_EQ(script_.choices, 8u);
+}
+
+TEST_F(StepBackend, AFilterIsAskedAboutWhatWasChosen) {
+  script_.chooses = true;
+  script_.next = 600;
+  GenerateOptions options = varied(3);
+  options.filter = std::make_shared<Multiples>(2);
+  const GenerateResult result = engine_->generate(goldens()[0].ids, options, {});
+  EXPECT_EQ(result.ids[0], 600);
+  EXPECT_EQ(result.ids[1] % 2, 0) << "601 was chosen: drawn anew by the host";
+  EXPECT_EQ(result.ids[2], 602);
+  EXPECT_EQ(script_.downloads, 8192 * sizeof(float));
+}
+
+// Whatever the device says goes up as it is; sequences, cache and samplers are as they were, so
+// that what can go on does.
+TEST_F(StepBackend, AFailedStepLeavesEverythingAsItWas) {
+  const Ids want = generated(varied(2));
+  for (const char* where : {"begin_step", "attention", "choose_ids", "download"}) {
+    const auto next = continuation(varied(2));
+    const SequenceId id = engine_->create(0);
+    const auto first = step({{id, goldens()[0].ids, StepWant::kLastLogits, next.get()}});
+    ASSERT_FALSE(first[0].error);
+    EXPECT_EQ(next->next(first[0].values).id, want[0]);
+    const int length = engine_->find(id).length();
+    const int pages = engine_->cache->free_pages();
+    const StepInput input{id, {want.data(), 1}, StepWant::kLastLogits, next.get()};
+    script_.where = where;
+    for (const ErrorCode code : {ErrorCode::kOutOfMemory, ErrorCode::kDevice}) {
+      script_.fail = Error(code, "CUDA: the test says no");
+      try {
+        step({input});
+        ADD_FAILURE() << where << " did not fail";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), code);
+        EXPECT_EQ(exit_code(error.code()), 4);
+      }
+      EXPECT_EQ(engine_->find(id).length(), length);
+      EXPECT_EQ(engine_->cache->free_pages(), pages);
+    }
+    script_.fail.reset();
+    EXPECT_EQ(next->next(step({input})[0].values).id, want[1]) << where;
+    engine_->free(id);
+  }
+}
+
+TEST_F(StepBackend, AFailureInMidTextEndsTheGeneration) {
+  GenerateOptions options = greedy(20);
+  int tokens = 0;
+  script_.where = "attention";
+  const auto fail_later = [&](const GeneratedToken&) {
+    if (++tokens == 3) script_.fail = Error(ErrorCode::kDevice, "CUDA: the device is lost");
+    return true;
+  };
+  const int pages = engine_->cache->free_pages();
+  EXPECT_THROW(engine_->generate(goldens()[0].ids, options, fail_later), Error);
+  EXPECT_EQ(tokens, 3);
+  EXPECT_EQ(engine_->cache->free_pages(), pages) << "its cache is free again";
+  script_.fail.reset();
+  EXPECT_EQ(engine_->generate(goldens()[0].ids, options, {}).ids.size(), 20u);
+}
+
+TEST_F(StepBackend, NoMemoryWhileLoadingIsSaid) {
+  script_.where = "allocate";
+  script_.fail = Error(ErrorCode::kOutOfMemory, "CUDA: cannot allocate");
+  try {
+    load({});
+    FAIL() << "it loaded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
+  }
+}
+
+}  // namespace
+}  // namespace upg::runtime
