@@ -26,6 +26,19 @@
 
 namespace upg {
 
+// What loading is about to take of a device's memory, in bytes.
+struct MemoryPlan {
+  std::string device;  // one line: which
+  uint64_t free_bytes = 0;
+  uint64_t weight_bytes = 0;
+  uint64_t cache_bytes = 0;
+  uint64_t scratch_bytes = 0;
+  int layers = 0;         // of the model
+  int device_layers = 0;  // of them there; the others, and the embedding, stay on the CPU
+  int context = 0;        // tokens a sequence may have
+  int sequences = 0;
+};
+
 struct LoadOptions {
   std::string device = "auto";       // auto, cpu, reference, cuda, cuda:N
   std::string cpu = {};              // an instruction set by name; empty: UPG_CPU, else the best
@@ -38,6 +51,10 @@ struct LoadOptions {
   int sequences = 1;   // how many full contexts the cache has room for
   int chunk = 512;     // tokens a step processes at once
   bool mlock = false;  // the weights stay in memory, whatever else needs it
+  // cuda: how many layers, the last ones, are computed there: a number, all, or auto (what fits)
+  std::string gpu_layers = "auto";
+  // Called before weights go to a device's memory.
+  std::function<void(const MemoryPlan& plan)> on_plan = {};
 };
 
 struct ModelInfo {

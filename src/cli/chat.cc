@@ -176,7 +176,9 @@ void check_template(const Engine& engine, const ChatFlags& flags) {
 
 void chat(const ChatFlags& flags, const Common& common) {
   if (common.json) throw Error(ErrorCode::kUsage, "--json: not with chat; use run");
-  const auto engine = load_engine(flags.engine, common);
+  EngineFlags engine_flags = flags.engine;
+  engine_flags.load.on_plan = print_plan;
+  const auto engine = load_engine(engine_flags, common);
   check_template(*engine, flags);
   print_model(engine->info());
   Chat conversation(*engine, flags);

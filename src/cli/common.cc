@@ -163,6 +163,10 @@ void add_engine_flags(CLI::App* verb, EngineFlags& flags, const Common&) {
       ->check(CLI::Range(0, 1 << 30));
   verb->add_option("--device", flags.load.device, "auto, cpu, reference, cuda, cuda:N")
       ->capture_default_str();
+  verb->add_option(
+          "--gpu-layers", flags.load.gpu_layers,
+          "Layers on the GPU, the last ones: a number, all, or auto: what fits (also -ngl)")
+      ->capture_default_str();
   verb->add_option("--fusion", flags.load.fusion,
                    "What the GPU does in one launch for a single token: none, layer, token")
       ->capture_default_str();

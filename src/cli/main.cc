@@ -49,8 +49,10 @@ void add_environment_twins(CLI::App& app) {
 
 // Flags that users know from llama.cpp in a form CLI11 does not take: one dash, several letters.
 std::vector<std::string> arguments(int argc, char** argv) {
-  constexpr std::pair<std::string_view, const char*> kAliases[] = {
-      {"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"}, {"-sys", "--system-prompt"}};
+  constexpr std::pair<std::string_view, const char*> kAliases[] = {{"-ctk", "--cache-type-k"},
+                                                                   {"-ctv", "--cache-type-v"},
+                                                                   {"-ngl", "--gpu-layers"},
+                                                                   {"-sys", "--system-prompt"}};
   std::vector<std::string> result(argv + 1, argv + argc);
   for (std::string& argument : result) {
     for (const auto& [alias, flag] : kAliases) {

@@ -62,6 +62,19 @@ bool PromptProgress::operator()(int done, int total) {
   return interrupt_signal == 0;
 }
 
+void print_plan(const MemoryPlan& plan) {
+  const std::string layers =
+      plan.device_layers == plan.layers
+          ? "all layers"
+          : fmt::format("the last {} of {} layers", plan.device_layers, plan.layers);
+  print_note(
+      fmt::format("{}: {}: weights {}, cache of {} x {} tokens {}, working memory {}; free "
+                  "are {}",
+                  plan.device, layers, base::format_bytes(plan.weight_bytes), plan.sequences,
+                  plan.context, base::format_bytes(plan.cache_bytes),
+                  base::format_bytes(plan.scratch_bytes), base::format_bytes(plan.free_bytes)));
+}
+
 void print_model(const ModelInfo& info) {
   const double bits = info.parameters == 0 ? 0
                                            : 8.0 * static_cast<double>(info.file_bytes) /

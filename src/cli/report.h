@@ -28,6 +28,7 @@ class PromptProgress {
   double start_ = 0;  // seconds, of the prompt at hand
 };
 
+void print_plan(const MemoryPlan& plan);
 void print_model(const ModelInfo& info);                                // stderr
 void print_speed(const GenerateResult& result, const ModelInfo& info);  // stderr
 

@@ -54,7 +54,9 @@ nlohmann::ordered_json to_json(const GenerateResult& result, const Engine& engin
 
 void run(const RunFlags& flags, const Common& common) {
   const std::string prompt = read_prompt(flags);
-  const auto engine = load_engine(flags.engine, common);
+  EngineFlags engine_flags = flags.engine;
+  if (!flags.quiet && !common.json) engine_flags.load.on_plan = print_plan;
+  const auto engine = load_engine(engine_flags, common);
   if (!flags.quiet && !common.json) print_model(engine->info());
   GenerateOptions options;
   options.sampling = sampling_options(flags.sampling, *engine);

@@ -204,6 +204,8 @@ class Backend {
   virtual void synchronise() = 0;
   // The bytes behind `matrix` must outlive the weight on backends that do not copy.
   virtual std::shared_ptr<const Weight> load(const codec::Matrix& matrix) = 0;
+  // Bytes of the backend's own memory that load() takes; 0 where it only looks at the matrix.
+  virtual uint64_t weight_bytes(const codec::Matrix&) const { return 0; }
 
   // ---- a step. begin_step() fixes the batch that the operations up to the next begin_step() refer
   // to; its arrays may be gone afterwards.

@@ -32,6 +32,9 @@ class ForwardingBackend : public Backend {
   std::shared_ptr<const Weight> load(const codec::Matrix& matrix) override {
     return inner_->load(matrix);
   }
+  uint64_t weight_bytes(const codec::Matrix& matrix) const override {
+    return inner_->weight_bytes(matrix);
+  }
 
   void begin_step(const StepBatch& batch) override { inner_->begin_step(batch); }
   void embed(float* x, const Weight& embedding) override { inner_->embed(x, embedding); }

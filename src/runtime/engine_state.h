@@ -38,7 +38,8 @@ struct EngineState {
   EngineState& operator=(const EngineState&) = delete;
 
   // In this order: what is below lies in the memory of what is above.
-  std::unique_ptr<kernels::Backend> backend;
+  std::unique_ptr<kernels::Backend> backend;  // computes the head
+  std::unique_ptr<kernels::Backend> host;     // and this the first layers, where not all fit
   std::shared_ptr<const model::ModelSource> source;
   std::unique_ptr<model::Model> model;
   std::unique_ptr<KvCache> cache;
@@ -60,7 +61,7 @@ struct EngineState {
   void load(const std::filesystem::path& path, const LoadOptions& options);
   void load(const std::filesystem::path& path, const LoadOptions& options,
             std::unique_ptr<kernels::Backend> on);
-  void describe(int context);  // fills info
+  void describe(int context, int host_layers);  // fills info
 
   // As upg::Engine's functions of these names say.
   SequenceId create(int planned_tokens);

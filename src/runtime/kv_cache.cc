@@ -33,19 +33,6 @@ size_t page_bytes_of(const KvShape& shape, KvType type) {
                           base::format_bytes(request.memory)));
 }
 
-void check_request(const CacheRequest& request) {
-  constexpr int kMaxSequences = 1 << 16;
-  if (request.sequences < 1 || request.sequences > kMaxSequences) {
-    throw Error(ErrorCode::kUsage, fmt::format("sequences: found {}, allowed 1 to {}",
-                                               request.sequences, kMaxSequences));
-  }
-  if (request.context < 0 || request.context > request.model_context) {
-    throw Error(ErrorCode::kUsage,
-                fmt::format("context: found {}, allowed 1 to {} (the model's), or 0 for the most",
-                            request.context, request.model_context));
-  }
-}
-
 }  // namespace
 
 size_t KvShape::k_page_bytes() const noexcept { return page_bytes_of(*this, k_type); }
@@ -67,6 +54,19 @@ KvType parse_kv_type(std::string_view option, std::string_view name, int head_di
                             head_dim));
   }
   return row->second;
+}
+
+void check_request(const CacheRequest& request) {
+  constexpr int kMaxSequences = 1 << 16;
+  if (request.sequences < 1 || request.sequences > kMaxSequences) {
+    throw Error(ErrorCode::kUsage, fmt::format("sequences: found {}, allowed 1 to {}",
+                                               request.sequences, kMaxSequences));
+  }
+  if (request.context < 0 || request.context > request.model_context) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("context: found {}, allowed 1 to {} (the model's), or 0 for the most",
+                            request.context, request.model_context));
+  }
 }
 
 CachePlan plan_cache(const CacheRequest& request) {
@@ -91,9 +91,11 @@ CachePlan plan_cache(const CacheRequest& request) {
   return {static_cast<int>(context), pages_for(context) * request.sequences};
 }
 
-KvCache::KvCache(kernels::Backend& backend, const KvShape& shape, int pages)
-    : backend_(backend), shape_(shape), holders_(static_cast<size_t>(pages)) {
+KvCache::KvCache(const BackendOf& backend_of, const KvShape& shape, int pages)
+    : shape_(shape), holders_(static_cast<size_t>(pages)) {
   for (int layer = 0; layer < shape.layers; ++layer) {
+    kernels::Backend& backend = backend_of(layer);
+    backends_.push_back(&backend);
     const auto count = static_cast<size_t>(pages);
     const auto& k = buffers_.emplace_back(backend.allocate(count * shape.k_page_bytes()));
     kernels::KvLayer entry{k.bytes(), nullptr, shape.k_type, shape.v_type};
@@ -146,13 +148,13 @@ int32_t KvCache::copy_page(int32_t page) {
   const int32_t copy = take();
   --holders_[static_cast<size_t>(page)];
   std::vector<std::byte> bytes(std::max(shape_.k_page_bytes(), shape_.v_page_bytes()));
-  const auto move = [&](std::byte* base, size_t size) {
-    backend_.download(bytes.data(), base + static_cast<size_t>(page) * size, size);
-    backend_.upload(base + static_cast<size_t>(copy) * size, bytes.data(), size);
+  const auto move = [&](kernels::Backend& backend, std::byte* base, size_t size) {
+    backend.download(bytes.data(), base + static_cast<size_t>(page) * size, size);
+    backend.upload(base + static_cast<size_t>(copy) * size, bytes.data(), size);
   };
-  for (const kernels::KvLayer& layer : layers_) {
-    move(layer.k, shape_.k_page_bytes());
-    move(layer.v, shape_.v_page_bytes());
+  for (size_t layer = 0; layer < layers_.size(); ++layer) {
+    move(*backends_[layer], layers_[layer].k, shape_.k_page_bytes());
+    move(*backends_[layer], layers_[layer].v, shape_.v_page_bytes());
   }
   return copy;
 }

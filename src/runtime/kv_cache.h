@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -49,16 +50,21 @@ struct CachePlan {
   int context = 0;
   int pages = 0;
 };
-// Throws Error: kUsage for a context or a number of sequences out of range, kOutOfMemory when the
+// Throws Error(kUsage) for a context or a number of sequences out of range.
+void check_request(const CacheRequest& request);
+// Throws what check_request() throws, and Error(kOutOfMemory) when the
 // context that was asked for, or a single page for each sequence, does not fit.
 CachePlan plan_cache(const CacheRequest& request);
 
-// One thread at a time. The backend must outlive it.
+// One thread at a time. The backends must outlive it.
 class KvCache {
  public:
-  // Memory for all pages, which the system provides as they are first written. Throws
-  // Error(kOutOfMemory).
-  KvCache(kernels::Backend& backend, const KvShape& shape, int pages);
+  // Memory for all pages, which the system provides as they are first written. backend_of: where a
+  // layer's cache lies. Throws Error(kOutOfMemory).
+  using BackendOf = std::function<kernels::Backend&(int layer)>;
+  KvCache(const BackendOf& backend_of, const KvShape& shape, int pages);
+  KvCache(kernels::Backend& backend, const KvShape& shape, int pages)
+      : KvCache([&backend](int) -> kernels::Backend& { return backend; }, shape, pages) {}
 
   std::span<const kernels::KvLayer> layers() const noexcept { return layers_; }
   int pages() const noexcept { return static_cast<int>(holders_.size()); }
@@ -77,9 +83,9 @@ class KvCache {
   int32_t take();
   int32_t copy_page(int32_t page);
 
-  kernels::Backend& backend_;
   KvShape shape_;
-  std::vector<kernels::Buffer> buffers_;  // k, v of each layer
+  std::vector<kernels::Backend*> backends_;  // of each layer
+  std::vector<kernels::Buffer> buffers_;     // k, v of each layer
   std::vector<kernels::KvLayer> layers_;
   std::vector<int32_t> free_;     // a stack
   std::vector<int32_t> holders_;  // of each page: how many tables it is in

@@ -228,5 +228,115 @@ TEST_F(StepBackend, NoMemoryWhileLoadingIsSaid) {
   }
 }
 
+// ---- layers on two backends
+
+// As a device: weights take memory of its own, of which there is only so much.
+class SmallDevice final : public kernels::ForwardingBackend {
+ public:
+  explicit SmallDevice(uint64_t memory)
+      : ForwardingBackend(kernels::create_backend({.device = "cpu", .threads = 1})),
+        memory_(memory) {}
+  uint64_t available_memory() const override { return memory_; }
+  uint64_t weight_bytes(const codec::Matrix& matrix) const override {
+    return static_cast<uint64_t>(2 * matrix.rows * matrix.cols);
+  }
+  std::shared_ptr<const kernels::Weight> load(const codec::Matrix& matrix) override {
+    ++loaded;
+    return ForwardingBackend::load(matrix);
+  }
+  static inline int loaded = 0;
+
+ private:
+  uint64_t memory_;
+};
+
+constexpr uint64_t kLots = uint64_t{1} << 40;
+
+std::unique_ptr<EngineState> load_split(uint64_t memory, LoadOptions options) {
+  auto engine = std::make_unique<EngineState>();
+  options.threads = 1;
+  options.context = 128;
+  SmallDevice::loaded = 0;
+  engine->load(model_folder(), options, std::make_unique<SmallDevice>(memory));
+  return engine;
+}
+
+TEST(SplitModel, GivesTheSameLogitsWhereverItIsCut) {
+  const Ids prompt = long_prompt(70);
+  const auto whole = load_split(kLots, {.chunk = 32});
+  EXPECT_FALSE(whole->host);
+  const std::vector<float> want = whole->forward(prompt);
+  const Ids generated = whole->generate(prompt, varied(20), {}).ids;
+  for (const char* layers : {"1", "5", "7", "8", "99", "all"}) {
+    const auto split = load_split(kLots, {.chunk = 32, .gpu_layers = layers});
+    EXPECT_EQ(split->forward(prompt), want) << layers;
+    EXPECT_EQ(split->generate(prompt, varied(20), {}).ids, generated) << layers;
+  }
+}
+
+TEST(SplitModel, SharedPagesAreCopiedOnBothSides) {
+  const auto whole = load_split(kLots, {.sequences = 4});
+  const auto split = load_split(kLots, {.sequences = 4, .gpu_layers = "3"});
+  ASSERT_TRUE(split->host);
+  const Ids prompt = long_prompt(40);
+  for (EngineState* engine : {whole.get(), split.get()}) {
+    const SequenceId first = engine->create(0);
+    const StepInput all{first, prompt};
+    ASSERT_FALSE(engine->step({&all, 1})[0].error);
+    const SequenceId second = engine->fork(first, 35);
+    EXPECT_EQ(second, 2);
+  }
+  const Ids next = {77, 78};
+  const StepInput inputs[] = {{2, next}, {1, next}};
+  const auto want = whole->step(inputs);
+  const auto got = split->step(inputs);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(max_difference(got[i].values, want[i].values), 0);
+  }
+}
+
+TEST(SplitModel, LoadsOnlyItsLayersThere) {
+  load_split(kLots, {.gpu_layers = "2"});
+  EXPECT_EQ(SmallDevice::loaded, 2 * 4 + 1) << "matrices of two layers and the head";
+  load_split(kLots, {});
+  EXPECT_EQ(SmallDevice::loaded, 8 * 4 + 2);
+  load_split(kLots, {.gpu_layers = "0"});
+  EXPECT_EQ(SmallDevice::loaded, 0);
+}
+
+TEST(SplitModel, TellsItsPlanBeforeItLoads) {
+  std::optional<MemoryPlan> told;
+  LoadOptions options;
+  options.on_plan = [&](const MemoryPlan& plan) {
+    told = plan;
+    EXPECT_EQ(SmallDevice::loaded, 0);
+  };
+  const uint64_t memory = 300'000'000;  // less than 256 MiB of it are not for weights
+  const auto engine = load_split(memory, options);
+  ASSERT_TRUE(told);
+  EXPECT_EQ(told->free_bytes, memory);
+  EXPECT_EQ(told->layers, 8);
+  EXPECT_LE(told->weight_bytes + told->cache_bytes + told->scratch_bytes, memory);
+  EXPECT_EQ(told->context, 128);
+  EXPECT_LT(told->device_layers, 8);
+  EXPECT_GT(told->device_layers, 0);
+  EXPECT_TRUE(engine->host);
+  EXPECT_EQ(SmallDevice::loaded, 4 * told->device_layers + 1);
+}
+
+TEST(SplitModel, TooLittleMemoryIsRefusedOrLeftToTheCpu) {
+  try {
+    load_split(1000, {.device = "cuda"});
+    FAIL() << "it loaded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
+    EXPECT_NE(std::string(error.what()).find("free are 1"), std::string::npos) << error.what();
+  }
+  EXPECT_THROW(load_split(1000, {.gpu_layers = "all"}), Error);
+  const auto engine = load_split(1000, {.device = "auto"});
+  EXPECT_EQ(SmallDevice::loaded, 0);
+  EXPECT_FALSE(engine->info.backend.empty());
+}
+
 }  // namespace
 }  // namespace upg::runtime

@@ -207,6 +207,10 @@ std::shared_ptr<const Weight> CudaBackend::load(const codec::Matrix& matrix) {
   return weights_.load(matrix);
 }
 
+uint64_t CudaBackend::weight_bytes(const codec::Matrix& matrix) const {
+  return device_bytes(matrix);
+}
+
 // ---- a step
 
 void CudaBackend::begin_step(const StepBatch& batch) {

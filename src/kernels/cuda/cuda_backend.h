@@ -54,6 +54,7 @@ class CudaBackend final : public Backend {
   void download(void* to, const void* from, size_t bytes) override;
   void synchronise() override;
   std::shared_ptr<const Weight> load(const codec::Matrix& matrix) override;
+  uint64_t weight_bytes(const codec::Matrix& matrix) const override;
 
   void begin_step(const StepBatch& batch) override;
   void embed(float* x, const Weight& embedding) override;

@@ -26,7 +26,47 @@ int64_t code_bytes(const MatrixView& view) {
          kGroupVectorBytes;
 }
 
+// Small arrays share pages of the driver's, large ones are whole pages.
+uint64_t allocated(int64_t bytes) {
+  constexpr uint64_t kSmall = 512;
+  constexpr uint64_t kPage = uint64_t{2} << 20;
+  const uint64_t unit = static_cast<uint64_t>(bytes) > kPage / 2 ? kPage : kSmall;
+  return (static_cast<uint64_t>(bytes) + unit) / unit * unit;
+}
+
+struct DeviceBytes {
+  int64_t rows;
+  int64_t cols;
+
+  uint64_t vectors(int64_t per_block) const {
+    const int64_t groups = codec::padded_rows(rows) / codec::kGroupRows;
+    return allocated(groups * codec::blocks_of(cols) * per_block * kGroupVectorBytes);
+  }
+  uint64_t scale() const { return allocated(4 * rows); }
+
+  uint64_t operator()(const codec::PathMatrix& path) const {
+    return vectors(vectors_of(path_kind(path.bits))) + scale();
+  }
+  uint64_t operator()(const codec::Int8Matrix&) const {
+    return vectors(vectors_of(Kind::kInt8)) + scale();
+  }
+  uint64_t operator()(const codec::SparseMatrix&) const {
+    return vectors(vectors_of(Kind::kPath4)) + scale();
+  }
+  uint64_t operator()(const codec::MdcsrMatrix& mdcsr) const {
+    const int64_t entries = mdcsr.row_pointers[rows];
+    return 2 * allocated(entries) + allocated(2 * entries) + allocated(4 * (rows + 1)) + scale();
+  }
+  uint64_t operator()(const codec::RawMatrix& raw) const {
+    return allocated(rows * cols * static_cast<int64_t>(base::size_of(raw.dtype)));
+  }
+};
+
 }  // namespace
+
+uint64_t device_bytes(const codec::Matrix& matrix) noexcept {
+  return std::visit(DeviceBytes{matrix.rows, matrix.cols}, matrix.view);
+}
 
 template <class T>
 const T* WeightUpload::copy(DeviceArray& array, const T* from, int64_t count) {

@@ -27,6 +27,9 @@ class DeviceWeight final : public Weight {
   std::shared_ptr<const DeviceArray> signs_, prime_values_;
 };
 
+// Device memory that WeightUpload::load() takes, with what the driver rounds up.
+uint64_t device_bytes(const codec::Matrix& matrix) noexcept;
+
 // Makes DeviceWeights; keeps what they share. Copies are queued on the stream; the matrix's bytes
 // may go afterwards.
 class WeightUpload {
