@@ -117,6 +117,7 @@ class Multiples final : public TokenFilter {
     }
   }
   void accept(int32_t id) override { EXPECT_TRUE(allows(id)); }
+  bool ended() const override { return false; }
 
  private:
   int of_;

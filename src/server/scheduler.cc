@@ -313,6 +313,8 @@ StepInput Scheduler::input_of(const Job& job, int tokens) {
   if (tokens == job.pending()) input.want = StepWant::kLastLogits;
   if (job.request.embedding) input.want = StepWant::kHidden;
   if (job.request.prompt_logprobs && job.reads_prompt()) input.want = StepWant::kAllLogits;
+  // Who wants no logits may have the token chosen where they are.
+  if (job.request.top_logprobs < 0) input.continuation = job.continuation.get();
   return input;
 }
 
