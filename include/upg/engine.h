@@ -179,9 +179,18 @@ struct CacheUse {
   int page_tokens = 0;
 };
 
+// A call of a tool that the assistant wrote.
+struct ToolCall {
+  std::string id;
+  std::string name;
+  std::string arguments;  // JSON text of an object
+};
+
 struct ChatMessage {
-  std::string role;  // system, user, assistant
+  std::string role;  // system (or developer, the same), user, assistant, tool
   std::string content;
+  std::vector<ToolCall> tool_calls = {};  // of an assistant
+  std::string tool_call_id = {};          // of a tool: the call whose result this is
 };
 
 class Engine {
@@ -204,9 +213,11 @@ class Engine {
   std::string_view token_bytes(int32_t id) const;
   bool is_special(int32_t id) const;
   // The conversation as the model's template writes it, up to where the assistant speaks.
-  // template_name: a row of the table; empty: the model's own.
+  // template_name: a row of the table; empty: the model's own. tools_json: the tools it may call,
+  // as OpenAI's `tools` has them; empty: none.
   std::string apply_chat_template(std::span<const ChatMessage> messages,
-                                  std::string_view template_name = {}) const;
+                                  std::string_view template_name = {},
+                                  std::string_view tools_json = {}) const;
 
   // ---- sequences. One thread at a time, cancel() from any.
   // planned_tokens: how long it will get at most (0: the context); decides longrope's factors.

@@ -50,10 +50,11 @@ bool Engine::is_special(int32_t id) const {
 }
 
 std::string Engine::apply_chat_template(std::span<const ChatMessage> messages,
-                                        std::string_view template_name) const {
+                                        std::string_view template_name,
+                                        std::string_view tools_json) const {
   const runtime::Text* text = impl_->text.get();
   return runtime::apply_chat_template(text ? text->chat_template() : nullptr, template_name,
-                                      messages, impl_->info.file);
+                                      messages, tools_json, impl_->info.file);
 }
 
 // ---- sequences

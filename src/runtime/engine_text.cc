@@ -51,7 +51,8 @@ std::vector<int32_t> Text::stop_ids() const {
 }
 
 std::string apply_chat_template(const tokenizer::ChatTemplate* own, std::string_view template_name,
-                                std::span<const ChatMessage> messages, std::string_view file) {
+                                std::span<const ChatMessage> messages, std::string_view tools_json,
+                                std::string_view file) {
   const tokenizer::ChatTemplate* row =
       template_name.empty() ? own : tokenizer::template_by_name(template_name);
   if (row == nullptr && template_name.empty()) {
@@ -65,8 +66,13 @@ std::string apply_chat_template(const tokenizer::ChatTemplate* own, std::string_
                             tokenizer::chat_template_names()));
   }
   std::vector<tokenizer::Message> turns;
-  for (const ChatMessage& message : messages) turns.push_back({message.role, message.content});
-  return row->render(turns, true);
+  for (const ChatMessage& message : messages) {
+    turns.push_back({message.role, message.content, {}, message.tool_call_id});
+    for (const ToolCall& call : message.tool_calls) {
+      turns.back().tool_calls.push_back({call.id, call.name, call.arguments});
+    }
+  }
+  return row->render(turns, true, tools_json);
 }
 
 }  // namespace upg::runtime

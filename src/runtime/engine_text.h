@@ -40,6 +40,7 @@ class Text {
 
 // As upg::Engine::apply_chat_template says; `own` may be null, `file` is for messages.
 std::string apply_chat_template(const tokenizer::ChatTemplate* own, std::string_view template_name,
-                                std::span<const ChatMessage> messages, std::string_view file);
+                                std::span<const ChatMessage> messages, std::string_view tools_json,
+                                std::string_view file);
 
 }  // namespace upg::runtime

@@ -343,6 +343,12 @@ TEST_F(Bare, AnUnknownTemplateLeavesTheRest) {
             ErrorCode::kUnsupported);
   EXPECT_EQ(engine->apply_chat_template(messages, "phi4"),
             "<|im_start|>user<|im_sep|>Hello<|im_end|><|im_start|>assistant<|im_sep|>");
+  const std::vector<ChatMessage> call = {
+      {"user", "Hello"}, {"assistant", "", {{"1", "wave", "{}"}}}, {"tool", "done", {}, "1"}};
+  EXPECT_EQ(engine->apply_chat_template(call, "phi4-mini", R"([{"name": "wave"}])"),
+            "<|system|><|tool|>[{\"name\": \"wave\"}]<|/tool|><|end|><|user|>Hello<|end|>"
+            "<|assistant|><|tool_call|>[{\"name\": \"wave\", \"arguments\": {}}]<|/tool_call|>"
+            "<|end|><|tool_response|>done<|end|><|assistant|>");
 }
 
 TEST_F(Bare, BrokenPartsAreNamed) {

@@ -6,11 +6,17 @@
 #include <string>
 #include <string_view>
 
+#include "tokenizer/message.h"
+
 namespace upg::tokenizer {
 
-struct Message {
-  std::string role;  // system, user, assistant
-  std::string content;
+struct ChatTemplate;
+
+// What a row is given to write: turns of system, user, assistant and what its tool format adds.
+struct Turns {
+  std::span<const Message> messages;
+  bool add_generation_prompt = false;
+  bool has_tools = false;
 };
 
 // A row of the table.
@@ -20,12 +26,16 @@ struct ChatTemplate {
   std::string_view bos;          // what {{ bos_token }} and {{ eos_token }} stand for
   std::string_view eos;
   std::span<const std::string_view> stop_tokens;  // end an answer; a tokenizer may lack some
-  std::string (*write)(const ChatTemplate&, std::span<const Message>, bool);
+  std::string (*write)(const ChatTemplate&, const Turns&);
+  std::string_view tool_format = "hermes";  // a row of tool_formats.h
+  std::string_view system = {};             // what it writes where there is no system turn
 
   // The conversation as text, special tokens written out, a BOS included where the format has one:
   // encode it with add_special = false. add_generation_prompt: up to where the assistant speaks.
-  // Throws Error(kUsage) for a role other than the three, or an order the format cannot express.
-  std::string render(std::span<const Message> messages, bool add_generation_prompt) const;
+  // tools_json: what tools there are, see tool_formats.h; empty: none. Throws Error(kUsage) for an
+  // unknown role, an order the format cannot express, or broken tools.
+  std::string render(std::span<const Message> messages, bool add_generation_prompt,
+                     std::string_view tools_json = {}) const;
 };
 
 std::span<const ChatTemplate> chat_templates() noexcept;

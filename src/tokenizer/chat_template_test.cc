@@ -130,8 +130,8 @@ TEST(ChatTemplate, Table) {
   for (const ChatTemplate& row : chat_templates()) {
     EXPECT_EQ(template_by_name(row.name), &row);
     EXPECT_FALSE(row.stop_tokens.empty());
-    const std::vector<Message> tool{{"tool", "x"}};
-    EXPECT_THROW(row.render(tool, true), Error);
+    const std::vector<Message> unknown{{"critic", "x"}};
+    EXPECT_THROW(row.render(unknown, true), Error);
   }
   const std::vector<Message> twice{{"user", "a"}, {"user", "b"}};
   EXPECT_THROW(template_by_name("mistral")->render(twice, true), Error);
