@@ -116,6 +116,19 @@ TEST(Schema, Strings) {
   expect(R"({"type": "string", "pattern": "^\\S\\D\\W$"})", {R"("é日!")"}, {R"(" )", R"("a1)"});
 }
 
+TEST(Schema, PatternsWithLengths) {
+  expect(R"({"type": "string", "pattern": "^[a-z]+$", "maxLength": 3})", {R"("a")", R"("abc")"},
+         {R"("")", R"("abcd)"});
+  expect(R"({"type": "string", "pattern": "^id-[0-9]*yy$", "minLength": 6, "maxLength": 7})",
+         {R"("id-1yy")", R"("id-12yy")"}, {R"("id-yy)", R"("id-123)"});
+  expect(R"({"type": "string", "pattern": "^(ab|cd)$", "minLength": 2, "maxLength": 2})",
+         {R"("ab")"}, {R"("abc)"});
+  expect(R"({"type": "string", "format": "uri", "minLength": 1, "maxLength": 2083})",
+         {R"("https://example.org/")"}, {R"("x")"});
+  expect(R"({"anyOf": [{"type": "null"}, {"pattern": "^a{4,}$", "maxLength": 3}]})", {"null"},
+         {"\""});
+}
+
 TEST(Schema, Formats) {
   const auto format = [](const std::string& name) {
     return R"({"type": "string", "format": ")" + name + R"("})";
@@ -143,6 +156,7 @@ TEST(Schema, EnumAndConst) {
           R"({"a":[1,"x"]})"},
          {R"("r")", R"("reds)", "3", "false", R"({"a":2)", R"({"b)"});
   expect(R"({"type": "string", "enum": ["a", 1]})", {"\"a\""}, {"1"});
+  expect(R"({"const": "a", "enum": ["a"], "type": "string"})", {"\"a\""}, {"\"b"});
   expect(R"({"const": "a\n\"b\" é"})", {R"("a\n\"b\" é")"}, {R"("a\n\"b\" \u)"});
 }
 

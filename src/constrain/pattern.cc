@@ -17,6 +17,11 @@ constexpr size_t kMaxPatternBytes = 2000;
 constexpr int kMaxGroups = 50;  // in groups
 constexpr int kMaxCount = 1000;
 constexpr int kUnbounded = -1;
+constexpr int64_t kEndless = int64_t{1} << 40;  // a length; more is as much
+
+int64_t times(int64_t length, int64_t count) {
+  return length == 0 || count == 0 ? 0 : length >= kEndless / count ? kEndless : length * count;
+}
 
 const CharacterSet& digit_set() {
   static const CharacterSet set{{'0', '9'}};
@@ -42,17 +47,28 @@ const CharacterSet& line_end_set() {
 class PatternCompiler {
  public:
   PatternCompiler(ProgramBuilder& builder, StringCharacters& characters, std::string_view pattern,
-                  std::string_view where)
-      : builder_(builder), characters_(characters), pattern_(pattern), where_(where) {}
+                  Lengths lengths, std::string_view where)
+      : builder_(builder),
+        characters_(characters),
+        pattern_(pattern),
+        lengths_(lengths),
+        where_(where) {}
 
   // A rule.
   Label compile() {
     if (pattern_.size() > kMaxPatternBytes) {
       refuse(fmt::format("found {} bytes, allowed are {}", pattern_.size(), kMaxPatternBytes));
     }
-    const Label all = alternatives(0);
+    const Piece all = alternatives(0);
     if (at_ < pattern_.size()) refuse_here("a ) without its (");
-    return all;
+    const bool keeps =
+        all.shortest >= lengths_.least && (lengths_.most < 0 || all.longest <= lengths_.most);
+    if (!keeps && all.rule != builder_.fail()) {
+      refuse(
+          "beside a `minLength` or `maxLength` that it does not keep by itself it is not "
+          "supported");
+    }
+    return all.rule;
   }
 
  private:
@@ -81,23 +97,34 @@ class PatternCompiler {
     return code;
   }
 
-  Label alternatives(int depth) {
-    if (depth > kMaxGroups) refuse(fmt::format("more than {} groups in groups", kMaxGroups));
-    std::vector<Label> ways;
-    do {
-      ways.push_back(sequence(depth));
-    } while (take("|"));
-    return builder_.any_of(ways);
-  }
-
-  struct Part {
+  // A rule, and how many characters it reads.
+  struct Piece {
     Label rule;
+    int64_t shortest;
+    int64_t longest;
+  };
+  // A piece, and how often it comes.
+  struct Part {
+    Piece piece;
     int least;
     int most;
+    int64_t shortest() const { return times(piece.shortest, least); }
+    int64_t longest() const { return times(piece.longest, most == kUnbounded ? kEndless : most); }
   };
 
-  Label sequence(int depth) {
-    const Part anything{characters_.any(), 0, kUnbounded};
+  Piece alternatives(int depth) {
+    if (depth > kMaxGroups) refuse(fmt::format("more than {} groups in groups", kMaxGroups));
+    Piece all = sequence(depth, true);
+    while (take("|")) {
+      const Piece other = sequence(depth, false);
+      all = {builder_.either(all.rule, other.rule), std::min(all.shortest, other.shortest),
+             std::max(all.longest, other.longest)};
+    }
+    return all;
+  }
+
+  Piece sequence(int depth, bool is_first) {
+    const Part anything{{characters_.any(), 1, 1}, 0, kUnbounded};
     std::vector<Part> parts;
     if (depth == 0 && !take("^")) parts.push_back(anything);
     bool ended = false;
@@ -107,32 +134,62 @@ class PatternCompiler {
         if (!at_end() && peek() != '|') refuse_here("a $ before the end");
         continue;
       }
-      const Label rule = atom(depth);
+      const Piece piece = atom(depth);
       const auto [least, most] = count();
-      parts.push_back({rule, least, most});
+      parts.push_back({piece, least, most});
     }
     if (depth == 0 && !ended) parts.push_back(anything);
-    Label next = builder_.accept();
+    const bool is_all = depth == 0 && is_first && at_end();
+    if (is_all && !keep_lengths(parts)) return {builder_.fail(), 0, 0};
+    Piece all{builder_.accept(), 0, 0};
     for (size_t i = parts.size(); i-- > 0;) {
-      next = builder_.repeat(parts[i].rule, parts[i].least, parts[i].most, next);
+      all.rule = builder_.repeat(parts[i].piece.rule, parts[i].least, parts[i].most, all.rule);
+      all.shortest = std::min(all.shortest + parts[i].shortest(), kEndless);
+      all.longest = std::min(all.longest + parts[i].longest(), kEndless);
     }
-    return next;
+    return all;
   }
 
-  Label atom(int depth) {
+  // Where one part alone, of single characters, has no fixed length, it takes up what the wanted
+  // lengths leave. False when nothing is left.
+  bool keep_lengths(std::vector<Part>& parts) const {
+    Part* counted = nullptr;
+    int64_t fixed = 0;
+    for (Part& part : parts) {
+      if (part.shortest() == part.longest()) {
+        fixed += part.shortest();
+      } else if (counted != nullptr || part.piece.shortest != 1 || part.piece.longest != 1) {
+        return true;
+      } else {
+        counted = &part;
+      }
+    }
+    if (counted == nullptr) return true;
+    const int64_t least = std::max<int64_t>(counted->least, lengths_.least - fixed);
+    int64_t most = counted->most == kUnbounded ? kEndless : counted->most;
+    if (lengths_.most >= 0) most = std::min(most, lengths_.most - fixed);
+    if (most < least) return false;
+    counted->least = static_cast<int>(least);
+    counted->most = most == kEndless ? kUnbounded : static_cast<int>(most);
+    return true;
+  }
+
+  Piece one_of(const CharacterSet& set) { return {characters_.of(set), 1, 1}; }
+
+  Piece atom(int depth) {
     switch (peek()) {
       case '(':
         ++at_;
         return group(depth);
       case '[':
         ++at_;
-        return characters_.of(character_class());
+        return one_of(character_class());
       case '.':
         ++at_;
-        return characters_.of(line_end_set().complement());
+        return one_of(line_end_set().complement());
       case '\\':
         ++at_;
-        return characters_.of(escape(false));
+        return one_of(escape(false));
       case '^':
       case '$':
         refuse_here("an anchor inside");
@@ -143,11 +200,11 @@ class PatternCompiler {
         refuse_here("a repetition of nothing");
       default:
         const char32_t character = take_character();
-        return characters_.of({{character, character}});
+        return one_of({{character, character}});
     }
   }
 
-  Label group(int depth) {
+  Piece group(int depth) {
     const std::string_view rest = pattern_.substr(at_);
     const bool looks_behind = rest.starts_with("?<=") || rest.starts_with("?<!");
     if (!looks_behind && (take("?P<") || take("?<"))) {
@@ -157,7 +214,7 @@ class PatternCompiler {
     } else if (!take("?:") && peek() == '?') {
       refuse_here("a look around or a flag");
     }
-    const Label inside = alternatives(depth + 1);
+    const Piece inside = alternatives(depth + 1);
     if (!take(")")) refuse_here("a ( without its )");
     return inside;
   }
@@ -299,6 +356,7 @@ class PatternCompiler {
   ProgramBuilder& builder_;
   StringCharacters& characters_;
   std::string_view pattern_;
+  Lengths lengths_;
   std::string_view where_;
   size_t at_ = 0;
 };
@@ -306,8 +364,10 @@ class PatternCompiler {
 }  // namespace
 
 Label compile_pattern(ProgramBuilder& builder, StringCharacters& characters,
-                      std::string_view pattern, std::string_view where, Label next) {
-  return builder.call(PatternCompiler(builder, characters, pattern, where).compile(), next);
+                      std::string_view pattern, Lengths lengths, std::string_view where,
+                      Label next) {
+  const Label rule = PatternCompiler(builder, characters, pattern, lengths, where).compile();
+  return builder.call(rule, next);
 }
 
 }  // namespace upg::constrain

@@ -38,7 +38,11 @@ bool has_type(const base::Json& value, std::string_view type) {
 
 Label SchemaCompiler::one_of_values(const Json& schema, const std::string& path) {
   const std::string_view keyword = schema.find("const") != nullptr ? "const" : "enum";
-  check_alone(schema, keyword, path, {"type", "nullable"});
+  check_alone(schema, keyword, path, {"type", "nullable", "enum"});
+  const Json* both = keyword == "const" ? schema.find("enum") : nullptr;
+  if (both != nullptr && !(both->is_array() && both->as_array(path).size() == 1)) {
+    refuse_schema(path, "`enum` of several values beside `const` is not supported");
+  }
   const Json& listed = *schema.find(keyword);
   if (keyword == "enum" && (!listed.is_array() || listed.as_array(path).empty())) {
     refuse_schema(path + ".enum",
@@ -153,25 +157,22 @@ Label SchemaCompiler::string_of(const Json& schema, const std::string& path) {
   }
   const bool has_pattern = schema.find("pattern") != nullptr;
   const std::string_view format_pattern = pattern_of_format(format);
-  const bool has_length = least > 0 || most >= 0;
-  if (int{has_pattern} + int{!format_pattern.empty()} + int{has_length} > 1) {
-    refuse_schema(path,
-                  "more than one of `pattern`, `format` and `minLength` or `maxLength` is "
-                  "not supported");
-  }
-  if (!has_pattern && format_pattern.empty() && !has_length) {
-    return builder_.call(rules_.string(), builder_.accept());
+  if (has_pattern && !format_pattern.empty()) {
+    refuse_schema(path, "`pattern` beside `format` is not supported");
   }
   if (most >= 0 && most < least) return builder_.fail();
   const Label end = builder_.byte('"', builder_.accept());
-  if (has_length) {
+  const std::string_view pattern = has_pattern ? text_of("pattern") : format_pattern;
+  if (!has_pattern && pattern.empty()) {
+    if (least == 0 && most < 0) return builder_.call(rules_.string(), builder_.accept());
     return builder_.byte('"', builder_.repeat(rules_.characters().any(), least, most, end));
   }
-  const std::string_view pattern = has_pattern ? text_of("pattern") : format_pattern;
-  const auto [slot, is_new] = scalars_.try_emplace("pattern " + std::string(pattern), 0);
+  const auto [slot, is_new] =
+      scalars_.try_emplace(fmt::format("{} {} {}", least, most, pattern), 0);
   if (is_new) {
+    const std::string place = path + (has_pattern ? ".pattern" : ".format");
     slot->second = builder_.byte(
-        '"', compile_pattern(builder_, rules_.characters(), pattern, path + ".pattern", end));
+        '"', compile_pattern(builder_, rules_.characters(), pattern, {least, most}, place, end));
   }
   return builder_.call(slot->second, builder_.accept());
 }

@@ -42,7 +42,7 @@ std::vector<Format> make_formats() {
                    "){0,2}::(" + h + "(:" + h + "){0,2})?)$"},
       {"hostname", "^" + host + "$"},
       {"email", "^" + word + "(\\." + word + ")?@" + host + "$"},
-      {"uri", "^[A-Za-z][A-Za-z0-9+.-]{0,20}:" + uri_text + "+(#" + uri_text + "*)?$"},
+      {"uri", "^[A-Za-z][A-Za-z0-9+.-]{0,20}:" + uri_text + "{1,400}(#" + uri_text + "{0,200})?$"},
   };
 }
 
