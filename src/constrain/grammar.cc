@@ -40,19 +40,18 @@ std::shared_ptr<const Grammar> Grammar::json_schema(const base::Json& schema,
 }
 
 std::shared_ptr<const Grammar> Grammar::tool_calls(std::span<const Tool> tools,
-                                                   const ToolCallText& text,
-                                                   std::string_view where) {
-  ProgramBuilder builder(where);
+                                                   const ToolCallText& text) {
+  ProgramBuilder builder("tools");
   JsonRules rules(builder);
   Label one = builder.fail();
   for (size_t i = tools.size(); i-- > 0;) {
-    const std::string path = fmt::format("{}[{}].function.parameters", where, i);
-    const Label arguments = tools[i].parameters == nullptr
+    const Tool& tool = tools[i];
+    const Label arguments = tool.parameters == nullptr
                                 ? rules.any_object()
-                                : compile_schema(builder, rules, *tools[i].parameters, path);
+                                : compile_schema(builder, rules, *tool.parameters, tool.where);
     const Label behind = builder.call(arguments, builder.literal(text.after, builder.accept()));
     const Label middle = builder.literal(text.before_arguments, behind);
-    one = builder.either(builder.literal(text.before_name, rules.text(tools[i].name, middle)), one);
+    one = builder.either(builder.literal(text.before_name, rules.text(tool.name, middle)), one);
   }
   const Label end = builder.literal(text.close, builder.accept());
   Label more = end;
@@ -60,7 +59,7 @@ std::shared_ptr<const Grammar> Grammar::tool_calls(std::span<const Tool> tools,
     more = builder.either(builder.literal(text.separator, builder.call(one, more)), end);
   }
   const Label start = builder.literal(text.open, builder.call(one, more));
-  return std::shared_ptr<const Grammar>(new Grammar(builder.finish(start), where));
+  return std::shared_ptr<const Grammar>(new Grammar(builder.finish(start), "tools"));
 }
 
 }  // namespace upg::constrain

@@ -23,6 +23,7 @@ namespace upg::constrain {
 struct Tool {
   std::string_view name;
   const base::Json* parameters = nullptr;  // a schema of an object; null: any object
+  std::string_view where = {};             // its path: "tools[1].function.parameters"
 };
 
 // How a model writes its calls, the two JSON values aside (tokenizer/tool_formats.h).
@@ -44,11 +45,9 @@ class Grammar {
   // properties.age: `multipleOf` is not supported". `schema` is not looked at afterwards.
   static std::shared_ptr<const Grammar> json_schema(const base::Json& schema,
                                                     std::string_view where);
-  // One call, or up to max_calls, of any of the tools. where: the path of the list of tools; a
-  // message names "WHERE[1].function.parameters.properties.age".
+  // One call, or up to max_calls, of any of the tools.
   static std::shared_ptr<const Grammar> tool_calls(std::span<const Tool> tools,
-                                                   const ToolCallText& text,
-                                                   std::string_view where);
+                                                   const ToolCallText& text);
 
   // For Matcher and tests.
   const Program& program() const noexcept { return program_; }

@@ -142,7 +142,7 @@ TEST(Schema, Formats) {
   expect(format("ipv4"), {R"("255.0.10.1")"}, {R"("256)", R"("01)"});
   expect(format("ipv6"), {R"("::1")", R"("2001:db8::ff00:42:8329")", R"("1:2:3:4:5:6:7:8")"},
          {R"("1:::)", R"("g)"});
-  expect(format("email"), {R"("a.b@example.org")"}, {R"("a@@)", R"("@)"});
+  expect(format("email"), {R"("a.b@mail.example.org")"}, {R"("a@@)", R"("@)", R"("a@b")"});
   expect(format("hostname"), {R"("example.org")"}, {R"("-a)"});
   expect(format("uri"), {R"("https://example.org/a?b=c#d")"}, {R"("//)", R"("1:)"});
   expect(format("duration"), {R"("P3W")", R"("P1Y2M3DT4H5M6S")", R"("PT5M")", R"("P2D")"},
@@ -243,15 +243,15 @@ TEST(ToolCall, WritesTheCallsOfTheFormat) {
   const base::JsonDocument weather(R"({"type": "object", "properties": {"city":
       {"type": "string"}}, "required": ["city"]})",
                                    "schema");
-  const std::vector<Tool> tools{{"weather", &weather.root()}, {"now", nullptr}};
+  const std::vector<Tool> tools{{"weather", &weather.root(), "tools[0]"}, {"now"}};
   ToolCallText text{R"({"name": )", R"(, "arguments": )", "}", "[", ", ", "]", 1};
-  expect(Grammar::tool_calls(tools, text, "tools"),
+  expect(Grammar::tool_calls(tools, text),
          {R"([{"name": "weather", "arguments": {"city": "Paris"}}])",
           R"([{"name": "now", "arguments": {"any": 1}}])"},
          {R"({)", R"([{"name": "x)", R"([{"name": "weather", "arguments": {})",
           R"([{"name": "now", "arguments": {}},)"});
   text.max_calls = 2;
-  expect(Grammar::tool_calls(tools, text, "tools"),
+  expect(Grammar::tool_calls(tools, text),
          {R"([{"name": "now", "arguments": {}}])",
           R"([{"name": "now", "arguments": {}}, {"name": "weather", "arguments": {"city": ""}}])"},
          {R"([{"name": "now", "arguments": {}}, {"name": "now", "arguments": {}},)"});
