@@ -11,6 +11,12 @@
 #include "constrain/token_table.h"
 
 namespace upg::server {
+namespace {
+
+// A request waits so long for the models that are loaded to be done, so that one can be unloaded.
+constexpr std::chrono::seconds kPatience{30};
+
+}  // namespace
 
 ServedModel::ServedModel(std::string name, std::unique_ptr<LanguageModel> language_model,
                          const SchedulerOptions& options, ModelMetrics& metrics, std::string about)
@@ -49,14 +55,20 @@ void ModelHost::begin() {
   for (auto& [id, entry] : entries_) load(id, entry);
 }
 
-ModelHost::~ModelHost() {
+ModelHost::~ModelHost() { stop(); }
+
+void ModelHost::stop() noexcept {
+  if (!thread_.joinable()) return;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
-    work_.clear();
   }
   wake_.notify_one();
   thread_.join();
+  work_.clear();
+  for (auto& [id, entry] : entries_) {
+    if (entry.model) entry.model->scheduler.stop();
+  }
 }
 
 void ModelHost::acquire(std::string_view name, Callback callback) {
@@ -74,6 +86,7 @@ void ModelHost::acquire(std::string_view name, Callback callback) {
   } else if (entry.loading && !options_.on_demand) {
     callback(nullptr, *not_ready());
   } else {
+    if (entry.waiting.empty()) entry.waiting_since = Clock::now();
     entry.waiting.push_back(std::move(callback));
     if (!entry.loading) load(id, entry);
   }
@@ -81,14 +94,7 @@ void ModelHost::acquire(std::string_view name, Callback callback) {
 
 // On the loop's thread; the work itself is not.
 void ModelHost::load(const std::string& id, Entry& entry) {
-  if (options_.on_demand && !make_place()) {
-    for (const Callback& callback : std::exchange(entry.waiting, {})) {
-      ApiError busy(503, fmt::format("{}: as many models as this server may have are at work", id));
-      busy.retry_after = 5;
-      callback(nullptr, busy);
-    }
-    return;
-  }
+  if (options_.on_demand && !make_place()) return;  // sweep() tries again
   entry.loading = true;
   log_.info("model loading", {{"model", id}});
   post([this, id, path = entry.path] {
@@ -153,7 +159,16 @@ void ModelHost::unload(const std::string& id, Entry& entry, std::string_view why
 }
 
 void ModelHost::sweep() {
-  if (!options_.on_demand || options_.idle.count() == 0) return;
+  if (!options_.on_demand) return;
+  for (auto& [id, entry] : entries_) {
+    if (entry.waiting.empty() || entry.loading) continue;
+    load(id, entry);
+    if (entry.loading || Clock::now() - entry.waiting_since < kPatience) continue;
+    ApiError busy(503, fmt::format("{}: as many models as this server may have are at work", id));
+    busy.retry_after = 5;
+    for (const Callback& callback : std::exchange(entry.waiting, {})) callback(nullptr, busy);
+  }
+  if (options_.idle.count() == 0) return;
   for (auto& [id, entry] : entries_) {
     if (!entry.model || entry.model.use_count() > 1 || !entry.model->scheduler.idle()) continue;
     if (Clock::now() - entry.last_used > options_.idle) unload(id, entry, "idle");

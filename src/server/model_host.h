@@ -93,9 +93,11 @@ class ModelHost {
   ServedModelPointer any() const;
   // Ready for requests, or why not yet (503).
   std::optional<ApiError> not_ready() const;
-  // Unloads what has been idle for too long.
+  // To be called now and then: loads what place was missing for, unloads what has been idle.
   void sweep();
   void cancel_all() noexcept;
+  // Ends every request and every scheduler; models that somebody still holds do nothing any more.
+  void stop() noexcept;
   bool idle() const;
   // Of the model that was to be there from the start, when it could not be loaded.
   std::optional<Error> failure() const { return failure_; }
@@ -107,6 +109,7 @@ class ModelHost {
     bool loading = false;
     std::vector<Callback> waiting;
     Clock::time_point last_used = {};
+    Clock::time_point waiting_since = {};
   };
   void load(const std::string& id, Entry& entry);
   void loaded(const std::string& id, ServedModelPointer model, std::optional<Error> error);

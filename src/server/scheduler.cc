@@ -52,7 +52,8 @@ Scheduler::Scheduler(LanguageModel& model, const SchedulerOptions& options, Mode
   thread_ = std::thread([this] { run(); });
 }
 
-Scheduler::~Scheduler() {
+void Scheduler::stop() noexcept {
+  if (!thread_.joinable()) return;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;

@@ -66,8 +66,7 @@ class Scheduler {
  public:
   // model and metrics must outlive it.
   Scheduler(LanguageModel& model, const SchedulerOptions& options, ModelMetrics& metrics);
-  // Cancels everything and ends the thread.
-  ~Scheduler();
+  ~Scheduler() { stop(); }
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
@@ -80,6 +79,8 @@ class Scheduler {
   // True when there is nothing to do.
   bool idle() const;
   void cancel_all() noexcept;
+  // Ends everything, and the thread. Afterwards it touches neither model nor metrics.
+  void stop() noexcept;
 
  private:
   friend class Job;

@@ -283,7 +283,7 @@ TEST_F(SchedulerTest, NoTokensAskedForAndEmbeddings) {
 }
 
 TEST_F(SchedulerTest, AnErrorOfTheDeviceEndsEverything) {
-  make();
+  make({.step = milliseconds(1)});
   std::atomic<bool> broken = false;
   model_->before_step = [&](auto) {
     if (broken) throw Error(ErrorCode::kDevice, "the device is gone");
@@ -305,7 +305,8 @@ TEST_F(SchedulerTest, AStepWithoutMemoryFailsTheRequestsOfItAndNoOthers) {
   model_->before_step = [&](auto) {
     if (++steps == 3) throw Error(ErrorCode::kOutOfMemory, "no memory");
   };
-  const GenerationResult& result = submit(request(*model_, "x", 100)).first->wait();
+  const auto [sink, jobs] = submit(request(*model_, "x", 100));
+  const GenerationResult& result = sink->wait();
   ASSERT_TRUE(result.error);
   EXPECT_EQ(result.error->code(), ErrorCode::kOutOfMemory);
   EXPECT_EQ(submit(request(*model_, "y", 5)).first->text().size(), 5U);

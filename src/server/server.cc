@@ -45,6 +45,15 @@ struct Server::Impl {
     listener.emplace(loop, options.address, context, tls.get());
   }
 
+  // What is under way ends, and everybody hears of it while all they need is still there.
+  ~Impl() {
+    listener->abort_all();
+    workers.join();
+    models.stop();
+    loop.restart();
+    loop.poll();
+  }
+
   void wait_for_signal();
   void on_signal(int signal);
   void begin_drain(std::string_view why);
@@ -151,7 +160,6 @@ void Server::run() {
   impl.wait_for_signal();
   impl.on_tick();
   impl.loop.run();
-  impl.workers.join();
   impl.log.info("stopped", {});
   if (impl.failure) throw *impl.failure;
 }

@@ -40,14 +40,13 @@ Listener::Listener(asio::io_context& loop, const Address& address, ConnectionCon
     throw Error(ErrorCode::kUsage, fmt::format("cannot listen on {}:{}: {}", address.host,
                                                address.port, error.message()));
   }
+  port_ = acceptor_.local_endpoint().port();
   set_date();
   accept();
   sweep();
 }
 
 Listener::~Listener() { abort_all(); }
-
-int Listener::port() const { return acceptor_.local_endpoint().port(); }
 
 void Listener::accept() {
   if (accepting_ || !acceptor_.is_open()) return;

@@ -27,7 +27,7 @@ class Listener {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  int port() const;
+  int port() const noexcept { return port_; }
   int connections() const noexcept { return static_cast<int>(connections_.size()); }
   // No new connections; idle ones end now, others with their answer.
   void drain();
@@ -48,6 +48,7 @@ class Listener {
   asio::ip::tcp::acceptor acceptor_;
   asio::steady_timer sweeper_;
   asio::steady_timer pause_;
+  int port_ = 0;
   bool accepting_ = false;
   std::unordered_set<std::shared_ptr<Connection>> connections_;
 };

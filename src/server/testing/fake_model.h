@@ -18,7 +18,7 @@ struct FakeOptions {
   int pages = 4096;                   // of 32 tokens, shared by all sequences
   std::chrono::microseconds step{0};  // a step takes so long
   std::chrono::nanoseconds token{0};  // and each of its tokens so long
-  std::string script = {};                 // what every chat's answer says, without '>'; then it ends
+  std::string script = {};            // what every chat's answer says, without '>'; then it ends
 };
 
 // Tokens 0 to 255 are bytes, 256 ends a text. Without a script it writes letters without end, each
