@@ -64,7 +64,9 @@ class Writer {
   }
 
   void break_line(int depth) {
-    if (indent_ >= 0) out_.append("\n").append(static_cast<size_t>(indent_ * depth), ' ');
+    if (indent_ < 0) return;
+    out_ += '\n';
+    for (int i = 0; i < depth; ++i) out_.append(static_cast<size_t>(indent_), ' ');
   }
 
   int indent_;
