@@ -19,8 +19,9 @@ class EngineModel : public LanguageModel {
   }
   std::string_view token_bytes(int32_t id) const override { return engine_->token_bytes(id); }
   bool is_special(int32_t id) const override { return engine_->is_special(id); }
-  std::string apply_chat_template(std::span<const ChatMessage> messages) const override {
-    return engine_->apply_chat_template(messages);
+  std::string apply_chat_template(std::span<const ChatMessage> messages,
+                                  std::string_view tools_json) const override {
+    return engine_->apply_chat_template(messages, {}, tools_json);
   }
   std::unique_ptr<Continuation> continuation(std::span<const int32_t> prompt,
                                              const GenerateOptions& options) const override {

@@ -25,7 +25,8 @@ class LanguageModel {
   virtual std::string decode(std::span<const int32_t> ids, bool skip_special) const = 0;
   virtual std::string_view token_bytes(int32_t id) const = 0;
   virtual bool is_special(int32_t id) const = 0;
-  virtual std::string apply_chat_template(std::span<const ChatMessage> messages) const = 0;
+  virtual std::string apply_chat_template(std::span<const ChatMessage> messages,
+                                          std::string_view tools_json) const = 0;
   virtual std::unique_ptr<Continuation> continuation(std::span<const int32_t> prompt,
                                                      const GenerateOptions& options) const = 0;
   virtual void cancel(SequenceId sequence) noexcept = 0;

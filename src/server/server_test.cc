@@ -335,6 +335,53 @@ TEST(Server, StructuredOutputFollowsItsSchema) {
   EXPECT_THAT(refused.body, HasSubstr("properties.ok"));
 }
 
+json weather_tools() {
+  return json::parse(R"([{"type":"function","function":{"name":"weather","parameters":
+      {"type":"object","properties":{"city":{"type":"string","maxLength":8}},
+       "required":["city"],"additionalProperties":false}}}])");
+}
+
+// Calls as the model writes them: between its words, and in a stream piece by piece.
+TEST(Server, ToolCallsOfAScriptedModel) {
+  TestServer server({}, {.script = R"(Let me see.<tool_call|{"name": "weather", )"
+                                   R"("arguments": {"city": "Köln"}}</tool_call|)"});
+  json body = {{"messages", {message("hi")}}, {"tools", weather_tools()}};
+  const Answer plain = ask(server.port(), "POST", kChat, body.dump());
+  // The fake's script knows no '>': its text only looks like a call and stays text.
+  EXPECT_EQ(json::parse(plain.body)["choices"][0]["finish_reason"], "stop") << plain.body;
+  body["tool_choice"] = "required";
+  const Answer forced = ask(server.port(), "POST", kChat, body.dump());
+  ASSERT_EQ(forced.status, 200) << forced.body;
+  const json choice = json::parse(forced.body)["choices"][0];
+  EXPECT_EQ(choice["finish_reason"], "tool_calls") << forced.body;
+  ASSERT_TRUE(choice["message"]["content"].is_null()) << forced.body;
+  const json call = choice["message"]["tool_calls"][0];
+  EXPECT_EQ(call["function"]["name"], "weather");
+  EXPECT_TRUE(json::parse(call["function"]["arguments"].get<std::string>())["city"].is_string());
+  body["stream"] = true;
+  bool done = false;
+  const auto events = events_of(ask(server.port(), "POST", kChat, body.dump()).body, done);
+  EXPECT_TRUE(done);
+  std::string arguments;
+  int begun = 0;
+  for (const json& event : events) {
+    for (const json& part : event["choices"][0]["delta"].value("tool_calls", json::array())) {
+      EXPECT_EQ(part["index"], 0);
+      if (part.contains("id")) {
+        ++begun;
+        EXPECT_EQ(part["type"], "function");
+        EXPECT_EQ(part["function"]["name"], "weather");
+      }
+      arguments += part["function"]["arguments"].get<std::string>();
+    }
+  }
+  EXPECT_EQ(begun, 1);
+  EXPECT_TRUE(json::parse(arguments)["city"].is_string());
+  EXPECT_EQ(events.back()["choices"][0]["finish_reason"], "tool_calls");
+  body["tool_choice"] = {{"type", "function"}, {"function", {{"name", "other"}}}};
+  EXPECT_EQ(ask(server.port(), "POST", kChat, body.dump()).status, 400);
+}
+
 TEST(Server, OtherOriginsMayNotWriteUnlessTheyAreNamed) {
   ServerOptions options;
   options.cors_origins = {"https://chat.example"};

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/json.h"
-#include "base/text.h"
+#include "server/api/tools.h"
 
 namespace upg::server {
 namespace {
@@ -33,11 +33,15 @@ class Answer : public std::enable_shared_from_this<Answer> {
     bool begun = false;                // streamed: its first delta was sent
     size_t shown = 0;                  // completions: bytes of text sent, for the offsets
     std::vector<TokenLogprob> unsent;  // logprobs of pieces whose text is held back
-    bool finished = false;
+    std::optional<tokenizer::ToolCallParser> parser;  // where tools may be called
+    std::vector<CollectedCall> calls;
   };
 
   void receive(std::vector<GenerationEvent>& events);
   void take(int index, GeneratedPiece& piece);
+  void take_text(Choice& choice, std::string_view text);
+  void take_event(Choice& choice, const tokenizer::ToolEvent& event);
+  void finish_calls(Choice& choice);
   void take(int index, GenerationResult& result);
   void count(int index, const GenerationResult& result);
   void fail(const ApiError& error);
@@ -51,6 +55,7 @@ class Answer : public std::enable_shared_from_this<Answer> {
   // ---- piece by piece
   void begin_stream();
   void send_delta(Choice& choice, std::string_view text);
+  void send_part(Choice& choice, std::string_view delta);
   void send_end(Choice& choice);
   void end_stream();
   std::string chunk(const Choice& choice, std::string_view delta, std::string_view logprobs,
@@ -97,6 +102,10 @@ Answer::Answer(Api& api, http::ExchangePointer exchange, ServedModelPointer mode
   choices_.resize(prompts_.size() * each);
   for (size_t i = 0; i < choices_.size(); ++i) {
     choices_[i].text.index = static_cast<int>(i);
+    if (const ToolUse* use = request_.tool_use.get()) {
+      choices_[i].parser.emplace(*use->format, use->names);
+      if (use->forced) choices_[i].parser->push(use->format->prefix);
+    }
     const std::vector<int32_t>& prompt = prompts_[i / each];
     if (!request_.echo) continue;
     choices_[i].text.prompt = &prompt;
@@ -144,21 +153,51 @@ void Answer::take(int index, GeneratedPiece& piece) {
   if (piece.logprob) {
     (request_.stream ? choice.unsent : choice.text.logprobs).push_back(std::move(*piece.logprob));
   }
-  if (request_.stream) {
-    if (!piece.text.empty() || !choice.unsent.empty()) send_delta(choice, piece.text);
-  } else {
-    choice.text.text += piece.text;
+  if (!choice.parser) return take_text(choice, piece.text);
+  for (const auto& event : choice.parser->push(piece.text)) take_event(choice, event);
+}
+
+void Answer::take_text(Choice& choice, std::string_view text) {
+  if (!request_.stream) {
+    choice.text.text += text;
+  } else if (!text.empty() || !choice.unsent.empty()) {
+    send_delta(choice, text);
   }
+}
+
+void Answer::take_event(Choice& choice, const tokenizer::ToolEvent& event) {
+  using Kind = tokenizer::ToolEvent::Kind;
+  if (event.kind == Kind::kContent) return take_text(choice, event.text);
+  if (event.index > 0 && !request_.parallel_tool_calls) return;
+  if (event.kind == Kind::kCallBegin) {
+    choice.calls.push_back({random_id("call"), event.text, {}});
+    if (request_.stream) send_part(choice, call_begin_delta(event.index, choice.calls.back()));
+  } else if (event.kind == Kind::kArguments) {
+    choice.calls[static_cast<size_t>(event.index)].arguments += event.text;
+    if (request_.stream) send_part(choice, call_arguments_delta(event.index, event.text));
+  }
+}
+
+// The end of the text, for the parser.
+void Answer::finish_calls(Choice& choice) {
+  if (!choice.parser) return;
+  const ToolUse& use = *request_.tool_use;
+  if (use.forced) {
+    for (const auto& event : choice.parser->push(use.format->suffix)) take_event(choice, event);
+  }
+  for (const auto& event : choice.parser->finish()) take_event(choice, event);
 }
 
 void Answer::take(int index, GenerationResult& result) {
   Choice& choice = choices_[static_cast<size_t>(index)];
-  choice.finished = true;
   --unfinished_;
   count(index, result);
   if (done_) return;
   if (result.error) return fail(generation_error(result));
-  choice.text.finish_reason = result.finish == FinishReason::kStop ? "stop" : "length";
+  finish_calls(choice);
+  choice.text.finish_reason = result.finish != FinishReason::kStop ? "length"
+                              : choice.calls.empty()               ? "stop"
+                                                                   : "tool_calls";
   choice.text.prompt_logprobs = std::move(result.prompt_logprobs);
   if (request_.stream) send_end(choice);
 }
@@ -225,11 +264,13 @@ std::string Answer::whole_choice(const Choice& choice) const {
                        request_.logprobs ? completion_logprobs_json(model, text, 0) : "null",
                        text.finish_reason);
   }
-  return fmt::format(R"({{"index":{},"message":{{"role":"assistant","content":{},"refusal":null}},)"
-                     R"("logprobs":{},"finish_reason":"{}"}})",
-                     text.index, base::json_quote(text.text),
-                     request_.logprobs ? chat_logprobs_json(model, text.logprobs) : "null",
-                     text.finish_reason);
+  const bool calls = !choice.calls.empty();
+  return fmt::format(
+      R"({{"index":{},"message":{{"role":"assistant","content":{},"refusal":null{}}},)"
+      R"("logprobs":{},"finish_reason":"{}"}})",
+      text.index, calls && text.text.empty() ? "null" : base::json_quote(text.text),
+      calls ? R"(,"tool_calls":)" + tool_calls_json(choice.calls) : "",
+      request_.logprobs ? chat_logprobs_json(model, text.logprobs) : "null", text.finish_reason);
 }
 
 // ---- piece by piece
@@ -273,13 +314,19 @@ void Answer::send_delta(Choice& choice, std::string_view text) {
     out_ += chunk(choice, fmt::format(R"("text":{})", base::json_quote(all)), logprobs, "null");
     return;
   }
+  send_part(choice, fmt::format(R"("content":{})", base::json_quote(text)));
+}
+
+// A delta of a chat: its members without the braces.
+void Answer::send_part(Choice& choice, std::string_view delta) {
+  begin_stream();
   if (!std::exchange(choice.begun, true)) {
     out_ += chunk(choice, R"("delta":{"role":"assistant","content":""})", "null", "null");
   }
   const std::string logprobs =
-      choice.unsent.empty() ? "null" : chat_logprobs_json(model, std::exchange(choice.unsent, {}));
-  out_ += chunk(choice, fmt::format(R"("delta":{{"content":{}}})", base::json_quote(text)),
-                logprobs, "null");
+      choice.unsent.empty() ? "null"
+                            : chat_logprobs_json(*model_->model, std::exchange(choice.unsent, {}));
+  out_ += chunk(choice, fmt::format(R"("delta":{{{}}})", delta), logprobs, "null");
 }
 
 void Answer::send_end(Choice& choice) {

@@ -19,7 +19,6 @@ struct ChoiceText {
   std::vector<TokenLogprob> prompt_logprobs;     // of the prompt's tokens, from the second on
   const std::vector<int32_t>* prompt = nullptr;  // where it is echoed
   std::string finish_reason;
-  std::string tool_calls;  // JSON array, or empty
 };
 
 struct AnswerHead {

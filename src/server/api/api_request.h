@@ -16,6 +16,8 @@
 
 namespace upg::server {
 
+struct ToolUse;
+
 enum class Route : uint8_t { kChat = 1, kCompletion = 2, kEmbedding = 4 };
 
 enum class ResponseFormat : uint8_t { kText, kJsonObject, kJsonSchema };
@@ -46,6 +48,8 @@ struct ApiRequest {
   ToolChoice tool_choice = ToolChoice::kAuto;
   std::string tool_name;
   bool parallel_tool_calls = true;
+
+  std::shared_ptr<const ToolUse> tool_use = {};  // tools.h: once the model is known
 };
 
 // A row of the table of fields: what is read, checked, and written into the OpenAPI file.

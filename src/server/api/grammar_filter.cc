@@ -5,6 +5,7 @@
 
 #include "constrain/matcher.h"
 #include "server/api/api_error.h"
+#include "server/api/tools.h"
 
 namespace upg::server {
 namespace {
@@ -50,10 +51,14 @@ std::shared_ptr<const constrain::Grammar> make_grammar(const ApiRequest& request
 
 std::function<std::shared_ptr<TokenFilter>()> grammar_filter(const ApiRequest& request,
                                                              const ServedModel& model) {
-  if (request.format == ResponseFormat::kText) return {};
-  return [grammar = make_grammar(request), &model] {
-    return std::make_shared<GrammarFilter>(grammar, model);
-  };
+  std::shared_ptr<const constrain::Grammar> grammar;
+  if (request.tool_use && request.tool_use->forced) {
+    grammar = request.tool_use->grammar;
+  } else if (request.format != ResponseFormat::kText) {
+    grammar = make_grammar(request);
+  }
+  if (!grammar) return {};
+  return [grammar, &model] { return std::make_shared<GrammarFilter>(grammar, model); };
 }
 
 }  // namespace upg::server

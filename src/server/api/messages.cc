@@ -54,6 +54,30 @@ std::string read_content(const Json& value, std::string_view where) {
   return text;
 }
 
+// [{"id", "type": "function", "function": {"name", "arguments": "JSON text"}}]
+std::vector<ToolCall> read_calls(const Json& list, std::string_view where) {
+  std::vector<ToolCall> calls;
+  const auto items = list.as_array(where);
+  for (size_t i = 0; i < items.size(); ++i) {
+    const std::string place = fmt::format("{}[{}]", where, i);
+    items[i].as_object(place);
+    const Json* function = items[i].find("function");
+    if (function == nullptr) refuse(place, "found no function");
+    const Json* id = items[i].find("id");
+    const Json* name = function->find("name");
+    const Json* arguments = function->find("arguments");
+    if (name == nullptr) refuse(fmt::format("{}.function.name", place), "found none");
+    ToolCall& call = calls.emplace_back();
+    if (id != nullptr && !id->is_null()) call.id = id->as_string(fmt::format("{}.id", place));
+    call.name = name->as_string(fmt::format("{}.function.name", place));
+    call.arguments =
+        arguments == nullptr || arguments->is_null()
+            ? "{}"
+            : std::string(arguments->as_string(fmt::format("{}.function.arguments", place)));
+  }
+  return calls;
+}
+
 ChatMessage read_message(const Json& message, std::string_view where) {
   message.as_object(where);
   ChatMessage result;
@@ -65,6 +89,11 @@ ChatMessage read_message(const Json& message, std::string_view where) {
     result.content = read_content(*content, fmt::format("{}.content", where));
   } else if (result.role != "assistant" || !has_calls) {
     refuse(fmt::format("{}.content", where), "found none");
+  }
+  if (has_calls) result.tool_calls = read_calls(*calls, fmt::format("{}.tool_calls", where));
+  const Json* call_id = message.find("tool_call_id");
+  if (call_id != nullptr && !call_id->is_null()) {
+    result.tool_call_id = call_id->as_string(fmt::format("{}.tool_call_id", where));
   }
   return result;
 }

@@ -8,9 +8,12 @@
 
 namespace upg::server {
 
-std::string chat_prompt(const LanguageModel& model, const ApiRequest& request) {
+std::string chat_prompt(const LanguageModel& model, const ApiRequest& request,
+                        const ToolUse* tools) {
   try {
-    return model.apply_chat_template(request.messages);
+    if (tools == nullptr) return model.apply_chat_template(request.messages, {});
+    const std::string prompt = model.apply_chat_template(request.messages, tools->json);
+    return tools->forced ? prompt + std::string(tools->format->prefix) : prompt;
   } catch (const Error& error) {
     throw request_error(error, "messages");
   }

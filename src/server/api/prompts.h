@@ -6,12 +6,15 @@
 #include <vector>
 
 #include "server/api/api_request.h"
+#include "server/api/tools.h"
 #include "server/language_model.h"
 
 namespace upg::server {
 
-// The conversation in the words of the model's template. Throws ApiError.
-std::string chat_prompt(const LanguageModel& model, const ApiRequest& request);
+// The conversation in the words of the model's template; tools: what of them may be called, or
+// null. Throws ApiError.
+std::string chat_prompt(const LanguageModel& model, const ApiRequest& request,
+                        const ToolUse* tools);
 
 // Every prompt of a completion or an embedding. Throws ApiError naming `param`.
 std::vector<std::vector<int32_t>> encode_prompts(const LanguageModel& model,

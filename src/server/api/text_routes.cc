@@ -18,8 +18,11 @@ uint64_t random_seed() {
 }
 
 void prepare(const ServedModel& model, ApiRequest& request) {
-  if (!request.seeded) request.generation.options.sampling.seed = random_seed();
-  request.generation.make_filter = grammar_filter(request, model);
+  GenerationRequest& generation = request.generation;
+  if (!request.seeded) generation.options.sampling.seed = random_seed();
+  generation.make_filter = grammar_filter(request, model);
+  // Marks of a call are special tokens in some formats.
+  generation.options.show_special = request.tool_use != nullptr;
 }
 
 Finish answer_with(Api& api, const http::ExchangePointer& exchange, const ServedModelPointer& model,
@@ -43,7 +46,8 @@ Finish answer_with(Api& api, const http::ExchangePointer& exchange, const Served
 void chat_completions(Api& api, const http::ExchangePointer& exchange) {
   with_model(api, exchange, [&api, exchange](const ServedModelPointer& model, const auto& body) {
     ApiRequest request = read_request(Route::kChat, body->root(), model->model->default_sampling());
-    const std::string text = chat_prompt(*model->model, request);
+    request.tool_use = tool_use(request, *model->model);
+    const std::string text = chat_prompt(*model->model, request, request.tool_use.get());
     std::vector<std::vector<int32_t>> prompts = {
         checked_prompt(*model->model, model->model->encode(text, false), "messages")};
     return answer_with(api, exchange, model, std::move(request), std::move(prompts));

@@ -58,8 +58,9 @@ void apply_template(Api& api, const http::ExchangePointer& exchange) {
   with_model(api, exchange, [exchange](const ServedModelPointer& model, const auto& body) {
     const ApiRequest request =
         read_request(Route::kChat, body->root(), model->model->default_sampling());
-    return answer(exchange, fmt::format(R"({{"prompt":{}}})",
-                                        base::json_quote(chat_prompt(*model->model, request))));
+    const auto tools = tool_use(request, *model->model);
+    const std::string prompt = chat_prompt(*model->model, request, tools.get());
+    return answer(exchange, fmt::format(R"({{"prompt":{}}})", base::json_quote(prompt)));
   });
 }
 

@@ -128,8 +128,9 @@ std::string_view FakeModel::token_bytes(int32_t id) const {
   return {&all_bytes()[static_cast<size_t>(id)], 1};
 }
 
-std::string FakeModel::apply_chat_template(std::span<const ChatMessage> messages) const {
-  std::string text;
+std::string FakeModel::apply_chat_template(std::span<const ChatMessage> messages,
+                                           std::string_view tools_json) const {
+  std::string text(tools_json);
   for (const ChatMessage& message : messages) {
     text += fmt::format("<{}>{}\n", message.role, message.content);
   }

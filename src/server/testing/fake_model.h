@@ -36,7 +36,8 @@ class FakeModel : public LanguageModel {
   std::string decode(std::span<const int32_t> ids, bool skip_special) const override;
   std::string_view token_bytes(int32_t id) const override;
   bool is_special(int32_t id) const override { return id >= kEnd; }
-  std::string apply_chat_template(std::span<const ChatMessage> messages) const override;
+  std::string apply_chat_template(std::span<const ChatMessage> messages,
+                                  std::string_view tools_json) const override;
   std::unique_ptr<Continuation> continuation(std::span<const int32_t> prompt,
                                              const GenerateOptions& options) const override;
   void cancel(SequenceId sequence) noexcept override;
