@@ -29,7 +29,7 @@ using TokenMask = std::vector<uint64_t>;
 class Machine {
  public:
   static constexpr size_t kMaxWays = 4096;
-  static constexpr int64_t kMaxWork = 5'000'000;
+  static constexpr int64_t kMaxWork = 1'000'000;
 
   explicit Machine(const Program& program);  // not owned
 
