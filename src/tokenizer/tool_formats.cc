@@ -153,7 +153,6 @@ constexpr ToolFormat kRows[] = {
     {.name = "llama3",
      .description = "Llama 3.1: {\"name\": ..., \"parameters\": ...} as the whole answer",
      .open = "<|python_tag|>",
-     .bare = true,
      .before_name = "{\"name\": ",
      .before_arguments = ", \"parameters\": ",
      .after = "}",

@@ -31,7 +31,6 @@ struct ToolFormat {
   // also in a list, then CLOSE. The key of the arguments may be `parameters` too.
   std::string_view open = {};
   std::string_view close = {};  // may be empty
-  bool bare = false;            // a call may also begin the answer without OPEN
 
   // ---- an answer that has to be a call: the prompt is followed by prefix, the answer by suffix
   // (both go through the parser as well); what is between is as constrain::ToolCallText says.

@@ -40,7 +40,7 @@ ToolCallParser::ToolCallParser(const ToolFormat& format, std::vector<std::string
 }
 
 void ToolCallParser::reset() {
-  place_ = format_.bare ? Place::kStart : Place::kContent;
+  place_ = Place::kStart;
   held_.clear();
   marker_.clear();
   calls_ = 0;
@@ -69,7 +69,9 @@ void ToolCallParser::read(char byte) {
         marked_ = false;
         return begin_candidate(byte);
       }
-      if (is_space(byte)) return held_.push_back(byte);
+      if (is_space(byte) || (byte == '[' && held_.find('[') == std::string::npos)) {
+        return held_.push_back(byte);
+      }
       add_content(std::exchange(held_, {}));
       place_ = Place::kContent;
       return read_content(byte);

@@ -24,12 +24,12 @@ struct ToolEvent {
 // Every text gives events, and never an error: what only looks like a call is content. The events
 // do not depend on how the text is cut into pieces, but for the cuts of content and arguments.
 // The pieces of a call's arguments are, one behind the other, the JSON object exactly as the model
-// wrote it ({} where it wrote none). Calls are not told apart by whether such a tool exists, but
-// for those without a marker (ToolFormat::bare). One thread at a time.
+// wrote it ({} where it wrote none). Small models forget the marker: an answer that begins with a
+// call is one without it too, when it names a tool there is. With a marker any name will do. One
+// thread at a time.
 class ToolCallParser {
  public:
-  // names: of the tools, for calls without a marker; empty: any name will do. `format` is a row of
-  // the table.
+  // names: of the tools, for calls without a marker; empty: any. `format` is a row of the table.
   explicit ToolCallParser(const ToolFormat& format, std::vector<std::string> names = {});
 
   // text: with special tokens written out.

@@ -103,6 +103,21 @@ TEST(ToolCallParser, Llama3) {
   expect(f, R"(<|python_tag|>search.call(query="x"))", R"(<|python_tag|>search.call(query="x"))");
 }
 
+// As small models write them who forget the marker.
+TEST(ToolCallParser, CallsWithoutAMarker) {
+  const std::vector<std::string> names{"weather", "now"};
+  for (const char* f : {"phi4-mini", "hermes", "llama3"}) {
+    expect(f, R"([{"name": "now", "arguments": {}}, {"name": "weather", "arguments": {"c": 1}}])",
+           R"(<<now|{}>><<weather|{"c": 1}>>)", names);
+    expect(f, R"([1] is {"name": "now", "arguments": {}})",
+           R"([1] is {"name": "now", "arguments": {}})", names);
+    expect(f, R"([{"name": "Bob", "arguments": {}}])", R"([{"name": "Bob", "arguments": {}}])",
+           names);
+    expect(f, "[[{\"name\": \"now\", \"arguments\": {}}",
+           "[[{\"name\": \"now\", \"arguments\": {}}", names);
+  }
+}
+
 TEST(ToolCallParser, WhatIsMalformedIsContent) {
   const char* f = "hermes";
   for (const char* text :
