@@ -26,9 +26,12 @@ const std::shared_ptr<Machine>& Grammar::machine() const {
 }
 
 std::shared_ptr<const Grammar> Grammar::json_object() {
-  ProgramBuilder builder("response_format");
-  const Label start = JsonRules(builder).any_object();
-  return std::shared_ptr<const Grammar>(new Grammar(builder.finish(start), "response_format"));
+  static const std::shared_ptr<const Grammar> shared = [] {
+    ProgramBuilder builder("response_format");
+    const Label start = JsonRules(builder).any_object();
+    return std::shared_ptr<const Grammar>(new Grammar(builder.finish(start), "response_format"));
+  }();
+  return shared;
 }
 
 std::shared_ptr<const Grammar> Grammar::json_schema(const base::Json& schema,

@@ -40,7 +40,7 @@ struct ToolCallText {
 // Immutable as seen from outside; thread-safe. Each maker throws Error(kUsage).
 class Grammar {
  public:
-  static std::shared_ptr<const Grammar> json_object();
+  static std::shared_ptr<const Grammar> json_object();  // the same one for all
   // where: what the messages of errors call the schema. The error names the path in it: "WHERE.
   // properties.age: `multipleOf` is not supported". `schema` is not looked at afterwards.
   static std::shared_ptr<const Grammar> json_schema(const base::Json& schema,

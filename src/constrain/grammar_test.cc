@@ -179,6 +179,15 @@ TEST(Schema, Objects) {
   expect(R"({"required": ["x"]})", {R"({"x": [1]})"}, {"{}", R"({"y)"});
 }
 
+TEST(Schema, NamesOfMembers) {
+  expect(R"({"$defs": {"K": {"enum": ["a", "b"]}}, "type": "object",
+             "propertyNames": {"$ref": "#/$defs/K"}, "additionalProperties": {"type": "integer"}})",
+         {"{}", R"({"a": 1, "b": 2})"}, {R"({"c)", R"({"a": ")"});
+  expect(R"({"propertyNames": {"pattern": "^x+$"}})", {R"({"xx": [1]})"}, {R"({"y)"});
+  expect(R"({"type": "object", "propertyNames": true})", {R"({"y": 1})"}, {"[", "{1"});
+  expect(R"({"type": "object", "propertyNames": false})", {"{}"}, {"{\""});
+}
+
 TEST(Schema, OtherMembersAreNotTheNamedOnes) {
   expect(R"({"type": "object", "properties": {"ab": {"type": "integer"},
              "aé": {"type": "integer"}, "é": {"type": "integer"}, "": {"type": "integer"}},

@@ -16,28 +16,27 @@ constexpr int kMaxReferences = 64;  // from one to the next without anything bet
 
 // What narrows the values of a schema and is not supported. All that is not known here is ignored,
 // as the standard says.
-constexpr std::array<std::string_view, 22> kUnsupported{"multipleOf",
-                                                        "uniqueItems",
-                                                        "contains",
-                                                        "minContains",
-                                                        "maxContains",
-                                                        "minProperties",
-                                                        "maxProperties",
-                                                        "patternProperties",
-                                                        "propertyNames",
-                                                        "dependentRequired",
-                                                        "dependentSchemas",
-                                                        "dependencies",
-                                                        "if",
-                                                        "then",
-                                                        "else",
-                                                        "not",
-                                                        "additionalItems",
-                                                        "unevaluatedProperties",
-                                                        "unevaluatedItems",
-                                                        "$dynamicRef",
-                                                        "$recursiveRef",
-                                                        "$dynamicAnchor"};
+constexpr std::string_view kUnsupported[] = {"multipleOf",
+                                             "uniqueItems",
+                                             "contains",
+                                             "minContains",
+                                             "maxContains",
+                                             "minProperties",
+                                             "maxProperties",
+                                             "patternProperties",
+                                             "dependentRequired",
+                                             "dependentSchemas",
+                                             "dependencies",
+                                             "if",
+                                             "then",
+                                             "else",
+                                             "not",
+                                             "additionalItems",
+                                             "unevaluatedProperties",
+                                             "unevaluatedItems",
+                                             "$dynamicRef",
+                                             "$recursiveRef",
+                                             "$dynamicAnchor"};
 
 // What narrows the values and is supported, with the type that it is about.
 struct Keyword {
@@ -56,6 +55,7 @@ constexpr std::array kKeywords{
     Keyword{"properties", "object"},
     Keyword{"required", "object"},
     Keyword{"additionalProperties", "object"},
+    Keyword{"propertyNames", "object"},
     Keyword{"items", "array"},
     Keyword{"prefixItems", "array"},
     Keyword{"minItems", "array"},
@@ -154,10 +154,9 @@ Label SchemaCompiler::body(const Json& schema, const std::string& path) {
 
 void SchemaCompiler::check_keywords(const Json& schema, const std::string& path) const {
   for (const Json::Member& member : schema.as_object(path)) {
-    if (std::find(kUnsupported.begin(), kUnsupported.end(), member.key) == kUnsupported.end()) {
-      continue;
-    }
-    if (!says_nothing(member.key, member.value)) {
+    const auto* end = std::end(kUnsupported);
+    const bool unsupported = std::find(std::begin(kUnsupported), end, member.key) != end;
+    if (unsupported && !says_nothing(member.key, member.value)) {
       refuse_schema(path, fmt::format("`{}` is not supported", member.key));
     }
   }

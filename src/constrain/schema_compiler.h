@@ -66,6 +66,7 @@ class SchemaCompiler {
   };
   Label object_of(const Json& schema, const std::string& path);
   std::vector<Property> properties(const Json& schema, const std::string& path, Label others);
+  Label names_of(const Json& schema, const std::string& path);
   Label object_with(const std::vector<Property>& properties, Label others);
   Label other_key(const std::vector<Property>& properties);
   Label array_of(const Json& schema, const std::string& path);

@@ -41,7 +41,36 @@ Label SchemaCompiler::object_of(const Json& schema, const std::string& path) {
   } else if (!has_properties) {
     others = rules_.any_value();
   }
-  return object_with(properties(schema, path, others), others);
+  const Json* names = schema.find("propertyNames");
+  if (names == nullptr) return object_with(properties(schema, path, others), others);
+  if (has_properties) {
+    refuse_schema(path, "`propertyNames` beside `properties` or `required` is not supported");
+  }
+  const Label key = names_of(*names, path + ".propertyNames");
+  return rules_.list('{', rules_.member(key, others, builder_.accept()), '}', builder_.accept());
+}
+
+// The rule of a schema for names, which has to be one of strings.
+Label SchemaCompiler::names_of(const Json& schema, const std::string& path) {
+  std::string place = path;
+  const Json* target = follow_references(&schema, place);
+  if (target->is_bool()) return target->as_bool(place) ? rules_.string() : builder_.fail();
+  const Label names = rule(*target, place);
+  if (!target->is_object()) return names;  // compiling it says what is wrong
+  const auto is_string = [](const Json& value) { return value.is_string(); };
+  const Json* values = target->find("enum");
+  const Json* value = target->find("const");
+  const std::vector<std::string_view> kinds = types(*target, place);
+  bool strings = kinds.size() == 1 && kinds[0] == "string";
+  if (values != nullptr && values->is_array()) {
+    const auto all = values->as_array(place);
+    strings = strings || std::all_of(all.begin(), all.end(), is_string);
+  }
+  if (value != nullptr) strings = strings || is_string(*value);
+  if (!strings || target->find("nullable") != nullptr) {
+    refuse_schema(place, "allowed are schemas of strings: of `type` string, or an `enum` of them");
+  }
+  return names;
 }
 
 std::vector<SchemaCompiler::Property> SchemaCompiler::properties(const Json& schema,

@@ -90,6 +90,11 @@ TEST(SchemaErrors, WhatIsNotSupported) {
         R"({"minProperties": 1})",
         R"({"required": ["x"], "properties": {}, "additionalProperties": false})",
         R"({"type": []})",
+        R"({"propertyNames": {"type": "integer"}})",
+        R"({"propertyNames": 3})",
+        R"({"propertyNames": {"enum": ["a", 1]}})",
+        R"({"propertyNames": {"anyOf": [{}]}})",
+        R"({"propertyNames": {}, "properties": {}})",
         R"({"const": 1, "minimum": 0})",
         R"({"properties": {"a": {"properties": {"b": 1}}}})"}) {
     EXPECT_NE(error_of(schema), "") << schema;
