@@ -34,7 +34,7 @@ class ProgramBuilder {
   // A label to be used before it is known where it leads, as recursion and loops need.
   Label placeholder();
   void lead(Label placeholder, Label target);
-  // `item`, or one after another of them: from least to most (-1: any number), separators aside.
+  // The rule from least to most times (-1: any number), nothing between.
   Label repeat(Label rule, int least, int most, Label next);
 
   // The builder is empty afterwards.

@@ -188,14 +188,10 @@ Label StringCharacters::of(const CharacterSet& set) {
   for (const auto& [low, high] : set.ranges()) {
     for (char32_t character = low; character <= std::min<char32_t>(high, '\\'); ++character) {
       if (needs_escape(character))
-        rule = builder_.either(escaped(character, builder_.accept()), rule);
+        rule = builder_.either(builder_.literal(escape_of(character), builder_.accept()), rule);
     }
   }
   return slot->second = rule;
-}
-
-Label StringCharacters::escaped(char32_t character, Label next) {
-  return builder_.literal(escape_of(character), next);
 }
 
 std::string escaped_text(std::string_view text) {

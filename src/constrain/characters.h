@@ -52,7 +52,6 @@ class StringCharacters {
 
  private:
   Label escape_rule();
-  Label escaped(char32_t character, Label next);
 
   ProgramBuilder& builder_;
   Label any_ = 0;

@@ -11,6 +11,15 @@
 #include "upg/error.h"
 
 namespace upg::constrain {
+namespace {
+
+// {} and true would let a call's arguments be anything; they are always an object.
+bool says_nothing(const base::Json* schema) {
+  return schema == nullptr || (schema->is_bool() && schema->as_bool("parameters")) ||
+         (schema->is_object() && schema->as_object("parameters").empty());
+}
+
+}  // namespace
 
 Grammar::Grammar(Program program, std::string_view where)
     : program_(std::move(program)), machine_(std::make_shared<Machine>(program_)) {
@@ -49,7 +58,7 @@ std::shared_ptr<const Grammar> Grammar::tool_calls(std::span<const Tool> tools,
   Label one = builder.fail();
   for (size_t i = tools.size(); i-- > 0;) {
     const Tool& tool = tools[i];
-    const Label arguments = tool.parameters == nullptr
+    const Label arguments = says_nothing(tool.parameters)
                                 ? rules.any_object()
                                 : compile_schema(builder, rules, *tool.parameters, tool.where);
     const Label behind = builder.call(arguments, builder.literal(text.after, builder.accept()));

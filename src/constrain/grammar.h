@@ -22,7 +22,7 @@ namespace upg::constrain {
 
 struct Tool {
   std::string_view name;
-  const base::Json* parameters = nullptr;  // a schema of an object; null: any object
+  const base::Json* parameters = nullptr;  // a schema of objects; null or {}: any object
   std::string_view where = {};             // its path: "tools[1].function.parameters"
 };
 

@@ -259,6 +259,10 @@ TEST(ToolCall, WritesTheCallsOfTheFormat) {
           R"([{"name": "now", "arguments": {"any": 1}}])"},
          {R"({)", R"([{"name": "x)", R"([{"name": "weather", "arguments": {})",
           R"([{"name": "now", "arguments": {}},)"});
+  const base::JsonDocument empty("{}", "schema");
+  const std::vector<Tool> loose{{"any", &empty.root(), "tools[0]"}};
+  expect(Grammar::tool_calls(loose, text), {R"([{"name": "any", "arguments": {}}])"},
+         {R"([{"name": "any", "arguments": 1)"});
   text.max_calls = 2;
   expect(Grammar::tool_calls(tools, text),
          {R"([{"name": "now", "arguments": {}}])",

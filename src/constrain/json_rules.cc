@@ -40,8 +40,6 @@ Label JsonRules::member(Label key, Label value, Label next) {
   return builder_.call(key, builder_.byte(':', space(builder_.call(value, next))));
 }
 
-Label JsonRules::any_string(Label next) { return builder_.call(string(), next); }
-
 Label JsonRules::list(char open, Label rule, char close, Label next) {
   ProgramBuilder& b = builder_;
   const Label end = b.byte(close, next);

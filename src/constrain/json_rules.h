@@ -26,8 +26,7 @@ class JsonRules {
   Label space(Label next);                           // where JSON allows white space
   Label text(std::string_view text, Label next);     // a string with exactly this value
   Label member(Label key, Label value, Label next);  // KEY: VALUE, of rules
-  Label any_string(Label next);
-  // rule of a first element, and of every further one; open and close: the brackets' bytes.
+  // Any number of what `rule` reads, commas between, brackets around.
   Label list(char open, Label rule, char close, Label next);
 
   // ---- rules
