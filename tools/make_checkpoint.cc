@@ -19,46 +19,26 @@
 #include "format/safetensors.h"
 #include "model/config.h"
 #include "model/tensors.h"
+#include "tools/random_model.h"
 #include "upg/error.h"
 
 namespace {
 
 using upg::model::Role;
 using upg::model::TensorSpec;
+using upg::tools::hash_name;
+using upg::tools::mix;
+using upg::tools::ModelShape;
+using upg::tools::Random;
 
 struct Options {
   std::string folder;
   std::string tokenizer;
-  int layers = 40;
-  int hidden = 5120;
-  int intermediate = 17920;
-  int heads = 40;
-  int kv_heads = 10;
-  int vocabulary = 100352;
-  int context = 16384;
+  ModelShape shape;
   uint64_t seed = 1;
   uint64_t shard_bytes = 5'000'000'000;
   int threads = 0;
 };
-
-// splitmix64: a fixed sequence of independent 64-bit numbers from any start.
-struct Random {
-  uint64_t state;
-  uint64_t next() {
-    uint64_t z = state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-};
-
-uint64_t mix(uint64_t a, uint64_t b) { return Random{a ^ (b * 0xd6e8feb86659fd93u)}.next(); }
-
-uint64_t hash_name(std::string_view name) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return hash;
-}
 
 // 65,536 equally likely values of the mixture, with unit variance: a value is one look-up.
 class Distribution {
@@ -144,37 +124,6 @@ class Generator {
   std::unique_ptr<Distribution> distribution_;
 };
 
-std::string config_text(const Options& options) {
-  return fmt::format(R"({{
-  "architectures": ["Phi3ForCausalLM"],
-  "model_type": "phi3",
-  "attention_bias": false,
-  "bos_token_id": 0,
-  "eos_token_id": 0,
-  "pad_token_id": 0,
-  "hidden_act": "silu",
-  "hidden_size": {},
-  "intermediate_size": {},
-  "max_position_embeddings": {},
-  "original_max_position_embeddings": {},
-  "num_attention_heads": {},
-  "num_hidden_layers": {},
-  "num_key_value_heads": {},
-  "partial_rotary_factor": 1.0,
-  "rms_norm_eps": 1e-05,
-  "rope_scaling": null,
-  "rope_theta": 250000.0,
-  "sliding_window": null,
-  "tie_word_embeddings": false,
-  "torch_dtype": "bfloat16",
-  "use_cache": true,
-  "vocab_size": {}
-}}
-)",
-                     options.hidden, options.intermediate, options.context, options.context,
-                     options.heads, options.layers, options.kv_heads, options.vocabulary);
-}
-
 void write_text(const std::filesystem::path& path, std::string_view text) {
   upg::base::AtomicFile file(path);
   file.write_at(0, std::as_bytes(std::span(text)));
@@ -234,7 +183,7 @@ void write_weights(const Options& options, const std::vector<TensorSpec>& specs)
 
 void run(const Options& options) {
   const std::filesystem::path folder = options.folder;
-  const std::string config = config_text(options);
+  const std::string config = config_text(options.shape);
   const auto specs = upg::model::tensor_specs(upg::model::parse_config(config, "", "config.json"));
   std::filesystem::create_directories(folder);
   for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
@@ -257,13 +206,13 @@ int main(int argc, char** argv) {
       "Writes a random checkpoint in the layout of microsoft/phi-4; its shapes by default.");
   app.add_option("FOLDER", options.folder, "Where to write")->required();
   app.add_option("--tokenizer", options.tokenizer, "A checkpoint whose tokenizer to copy");
-  app.add_option("--layers", options.layers)->capture_default_str();
-  app.add_option("--hidden", options.hidden)->capture_default_str();
-  app.add_option("--intermediate", options.intermediate)->capture_default_str();
-  app.add_option("--heads", options.heads)->capture_default_str();
-  app.add_option("--kv-heads", options.kv_heads)->capture_default_str();
-  app.add_option("--vocabulary", options.vocabulary)->capture_default_str();
-  app.add_option("--context", options.context)->capture_default_str();
+  app.add_option("--layers", options.shape.layers)->capture_default_str();
+  app.add_option("--hidden", options.shape.hidden)->capture_default_str();
+  app.add_option("--intermediate", options.shape.intermediate)->capture_default_str();
+  app.add_option("--heads", options.shape.heads)->capture_default_str();
+  app.add_option("--kv-heads", options.shape.kv_heads)->capture_default_str();
+  app.add_option("--vocabulary", options.shape.vocabulary)->capture_default_str();
+  app.add_option("--context", options.shape.context)->capture_default_str();
   app.add_option("--seed", options.seed)->capture_default_str();
   app.add_option("--shard-bytes", options.shard_bytes)->capture_default_str();
   app.add_option("-t,--threads", options.threads)->capture_default_str();
