@@ -110,8 +110,9 @@ class Runner {
 
 std::vector<bench::Product> products_of(const bench::SyntheticShape& s, bool head) {
   std::vector<bench::Product> all;
-  const int64_t qkv = (s.heads + 2 * s.kv_heads) * int64_t{s.head_dim};
-  const int64_t q = s.heads * int64_t{s.head_dim};
+  const int64_t head_dim = s.hidden / s.heads;
+  const int64_t qkv = (s.heads + 2 * s.kv_heads) * head_dim;
+  const int64_t q = s.heads * head_dim;
   for (int layer = 0; layer < s.layers; ++layer) {
     all.push_back({qkv, s.hidden});
     all.push_back({s.hidden, q});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -66,6 +67,11 @@ constexpr Loop kLoops[] = {{"", 0, nullptr}};
 #endif
 
 }  // namespace
+
+bool has_int8_peak(std::string_view table) noexcept {
+  return std::any_of(std::begin(kLoops), std::end(kLoops),
+                     [&](const Loop& loop) { return loop.table == table && loop.run != nullptr; });
+}
 
 double measure_int8_peak(std::string_view table, double seconds) {
   using Clock = std::chrono::steady_clock;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <span>
 
@@ -15,46 +14,10 @@ namespace {
 using codec::kBlockColumns;
 using codec::kGroupRows;
 
-struct Random {
-  uint64_t state;
-  uint64_t next() {
-    uint64_t z = state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-};
-
-model::ModelConfig config_of(const SyntheticShape& shape) {
-  model::ModelConfig config;
-  config.architecture = "Phi3ForCausalLM";
-  config.vocabulary = shape.vocabulary;
-  config.hidden = shape.hidden;
-  config.intermediate = shape.intermediate;
-  config.layers = shape.layers;
-  config.attention = {.heads = shape.heads,
-                      .kv_heads = shape.kv_heads,
-                      .head_dim = shape.head_dim,
-                      .rotary_dims = shape.head_dim,
-                      .scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim)),
-                      .window = 0};
-  config.windows.assign(static_cast<size_t>(shape.layers), 0);
-  config.norm_epsilon = 1e-5f;
-  config.max_positions = shape.context;
-  for (int i = 0; i < shape.head_dim / 2; ++i) {
-    config.rope.inv_freq.push_back(
-        std::pow(250000.0f, -2.0f * static_cast<float>(i) / static_cast<float>(shape.head_dim)));
-  }
-  config.long_rope = config.rope;
-  config.fused_qkv = true;
-  config.fused_gate_up = true;
-  return config;
-}
-
 class SyntheticSource final : public model::ModelSource {
  public:
   explicit SyntheticSource(const SyntheticShape& shape) : codec_(shape.codec) {
-    config_ = config_of(shape);
+    config_ = model::parse_config(tools::config_text(shape), "", "config.json");
     specs_ = model::tensor_specs(config_);
     int64_t most = 0;
     int64_t rows = 0;
@@ -120,8 +83,7 @@ class SyntheticSource final : public model::ModelSource {
   static constexpr int64_t kSlack = int64_t{1} << 20;
 
   static uint64_t hash(const model::TensorSpec& spec) {
-    Random random{std::hash<std::string>{}(spec.name)};
-    return random.next();
+    return tools::Random{tools::hash_name(spec.name)}.next();
   }
 
   // Every matrix begins somewhere else in the same random bytes.
@@ -131,7 +93,7 @@ class SyntheticSource final : public model::ModelSource {
 
   void fill_codes(int64_t bytes) {
     uint8_t* codes = codes_.reserve(bytes);
-    Random random{7};
+    tools::Random random{7};
     for (int64_t i = 0; i + 8 <= bytes; i += 8) {
       const uint64_t word = random.next();
       std::memcpy(codes + i, &word, 8);

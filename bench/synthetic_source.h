@@ -6,18 +6,11 @@
 #include <string>
 
 #include "model/source.h"
+#include "tools/random_model.h"
 
 namespace upg::bench {
 
-struct SyntheticShape {
-  int layers = 40;
-  int hidden = 5120;
-  int intermediate = 17920;
-  int heads = 40;
-  int kv_heads = 10;
-  int head_dim = 128;
-  int vocabulary = 100352;
-  int context = 16384;
+struct SyntheticShape : tools::ModelShape {
   // "path3", ...: of layer matrices; "10x": path3 but for every ninth matrix, path4, which is what
   // 3.12 bits allow; "sparse".
   std::string codec = "10x";
