@@ -1,4 +1,4 @@
-# Shared by demo and test: installs what is missing, configures, builds. Sourced, not run.
+# Shared by demo, bench and test: installs what is missing, configures, builds. Sourced, not run.
 # Works as root or with sudo, on Debian 12 or newer and Ubuntu 22.04 or newer.
 
 set -euo pipefail
@@ -8,6 +8,7 @@ cd "$root"
 build_packages=(g++ cmake ninja-build pkg-config libsimdjson-dev nlohmann-json3-dev libcli11-dev
   libfmt-dev libopenblas-dev libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev libgmock-dev
   libboost-dev libssl-dev libspdlog-dev prometheus-cpp-dev)
+bench_packages=(libbenchmark-dev python3 python3-venv)
 check_packages=(clang clang-format clang-tidy libclang-rt-dev python3 python3-venv git)
 
 say() { printf '\n== %s\n' "$*"; }
@@ -74,6 +75,16 @@ build() {
   else
     cmake --build --preset "$preset"
   fi
+}
+
+# python_environment FOLDER REQUIREMENTS: a virtual environment with exactly these packages.
+python_environment() {
+  local folder=$1 requirements=$2
+  cmp -s "$requirements" "$folder/installed.txt" && return
+  say "installing the packages of $requirements" >&2
+  python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
+  cp "$requirements" "$folder/installed.txt"
 }
 
 mkdir -p build
