@@ -6,21 +6,22 @@
 namespace upg::server {
 
 void EventQueue::piece(int choice, GeneratedPiece piece) noexcept {
-  add({choice, std::move(piece)});
+  add({choice, std::move(piece)}, pieces_);
 }
 
 void EventQueue::finished(int choice, GenerationResult result) noexcept {
-  add({choice, std::move(result)});
+  add({choice, std::move(result)}, true);
 }
 
-void EventQueue::add(GenerationEvent event) {
-  bool first = false;
+void EventQueue::add(GenerationEvent event, bool deliver) {
+  bool post = false;
   {
     const std::lock_guard lock(mutex_);
-    first = events_.empty();
     events_.push_back(std::move(event));
+    post = deliver && !posted_;
+    posted_ = posted_ || deliver;
   }
-  if (first) boost::asio::post(loop_, [self = shared_from_this()] { self->deliver(); });
+  if (post) boost::asio::post(loop_, [self = shared_from_this()] { self->deliver(); });
 }
 
 void EventQueue::deliver() {
@@ -28,6 +29,7 @@ void EventQueue::deliver() {
   {
     const std::lock_guard lock(mutex_);
     events.swap(events_);
+    posted_ = false;
   }
   receiver_(events);
 }

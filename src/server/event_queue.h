@@ -22,20 +22,23 @@ class EventQueue : public GenerationSink, public std::enable_shared_from_this<Ev
  public:
   using Receiver = std::function<void(std::vector<GenerationEvent>&)>;
 
-  EventQueue(boost::asio::io_context& loop, Receiver receiver)
-      : loop_(loop), receiver_(std::move(receiver)) {}
+  // pieces: each piece is brought at once; else they wait for the end of an answer.
+  EventQueue(boost::asio::io_context& loop, bool pieces, Receiver receiver)
+      : loop_(loop), pieces_(pieces), receiver_(std::move(receiver)) {}
 
   void piece(int choice, GeneratedPiece piece) noexcept override;
   void finished(int choice, GenerationResult result) noexcept override;
 
  private:
-  void add(GenerationEvent event);
+  void add(GenerationEvent event, bool deliver);
   void deliver();
 
   boost::asio::io_context& loop_;
+  bool pieces_;
   Receiver receiver_;  // on the loop's thread
   std::mutex mutex_;
   std::vector<GenerationEvent> events_;
+  bool posted_ = false;
 };
 
 }  // namespace upg::server

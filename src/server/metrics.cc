@@ -108,11 +108,11 @@ class Metrics::Impl::Model : public ModelMetrics {
   void step(int tokens) noexcept override { step_tokens_->Observe(tokens); }
   void first_token(double seconds) noexcept override { first_token_->Observe(seconds); }
   void next_token(double seconds) noexcept override { next_token_->Observe(seconds); }
+  void generated(int tokens) noexcept override { generated_->Increment(tokens); }
   void preempted() noexcept override { preemptions_->Increment(); }
   void ended(const Ended& ended) noexcept override {
     const auto reason = ended_.find(ended.reason);
     if (reason != ended_.end()) reason->second->Increment();
-    generated_->Increment(ended.generated_tokens);
     prompt_length_->Observe(ended.prompt_tokens);
     answer_length_->Observe(ended.generated_tokens);
     queue_time_->Observe(ended.queue_seconds);

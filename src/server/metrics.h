@@ -16,6 +16,7 @@ class ModelMetrics {
   virtual void step(int tokens) noexcept = 0;
   virtual void first_token(double seconds) noexcept = 0;
   virtual void next_token(double seconds) noexcept = 0;
+  virtual void generated(int tokens) noexcept = 0;  // of all requests, as they come
   virtual void preempted() noexcept = 0;
   // reason: stop, length, cancelled, error
   struct Ended {

@@ -293,9 +293,11 @@ void Scheduler::step() {
     const std::vector<StepOutput> outputs = model_.step(inputs);
     learn(prompt_tokens, std::chrono::duration<double>(Clock::now() - begin).count(), writers > 0);
     metrics_.step(prompt_tokens + writers);
+    generated_ = 0;
     for (size_t i = 0; i < outputs.size(); ++i) {
       take_output(jobs[i], static_cast<int>(inputs[i].tokens.size()), outputs[i]);
     }
+    metrics_.generated(generated_);
   } catch (const Error& error) {
     fail_all(error);
   } catch (const std::bad_alloc&) {
@@ -431,6 +433,7 @@ void Scheduler::advance(const JobPointer& pointer, std::span<const float> logits
   }
   if (next.part_of_text) {
     ++job.generated;
+    ++generated_;
     job.tokens.push_back(next.id);
   }
   job.sink->piece(job.choice, std::move(piece));

@@ -118,7 +118,8 @@ Answer::Answer(Api& api, http::ExchangePointer exchange, ServedModelPointer mode
 void Answer::start() {
   const auto self = shared_from_this();
   const auto queue = std::make_shared<EventQueue>(
-      api_.loop, [self](std::vector<GenerationEvent>& events) { self->receive(events); });
+      api_.loop, request_.stream,
+      [self](std::vector<GenerationEvent>& events) { self->receive(events); });
   GenerationRequest generation = request_.generation;
   if (api_.options.request_timeout.count() > 0) {
     generation.deadline = Clock::now() + api_.options.request_timeout;

@@ -64,7 +64,7 @@ class EmbeddingAnswer : public std::enable_shared_from_this<EmbeddingAnswer> {
   void start(const std::vector<std::vector<int32_t>>& prompts) {
     const auto self = shared_from_this();
     const auto queue = std::make_shared<EventQueue>(
-        api_.loop, [self](std::vector<GenerationEvent>& events) { self->receive(events); });
+        api_.loop, false, [self](std::vector<GenerationEvent>& events) { self->receive(events); });
     std::vector<GenerationRequest> requests;
     for (const std::vector<int32_t>& prompt : prompts) {
       requests.push_back(request_.generation);
