@@ -231,6 +231,26 @@ class Backend {
                          const KvLayer& cache) = 0;
   // y[i, j] = silu(gate_up[i, j]) * gate_up[i, n + j]. y: [rows, n], gate_up: [rows, 2 n]
   virtual void swiglu(float* y, const float* gate_up, int64_t rows, int64_t n) = 0;
+
+  // ---- two operations in one, for backends that do them in one kernel; else one after the other.
+  // normed, gated: room for [rows, linear.cols] floats, contents undefined afterwards.
+  virtual const Prepared& prepare_normed(float* normed, const float* x, const float* weight,
+                                         float epsilon, int64_t rows, const Linear& linear) {
+    rms_norm(normed, x, weight, epsilon, rows, linear.cols);
+    return prepare(normed, rows, linear);
+  }
+  virtual const Prepared& prepare_gated(float* gated, const float* gate_up, int64_t rows,
+                                        const Linear& linear) {
+    swiglu(gated, gate_up, rows, linear.cols);
+    return prepare(gated, rows, linear);
+  }
+  virtual void rope_attention(float* out, float* qkv, const AttentionShape& shape,
+                              const float* q_norm, const float* k_norm, float epsilon,
+                              const KvLayer& cache) {
+    rope(qkv, shape, q_norm, k_norm, epsilon);
+    attention(out, qkv, shape, cache);
+  }
+
   // y[i, :] = x[indices[i], :]
   virtual void gather_rows(float* y, const float* x, std::span<const int32_t> indices,
                            int64_t cols) = 0;

@@ -13,13 +13,6 @@ kernels::Buffer scratch(kernels::Backend& backend, int64_t rows, int64_t cols) {
   return backend.allocate(base::checked_mul<uint64_t>(floats, sizeof(float), "scratch"));
 }
 
-// y (+)= linear(x)
-void multiply(kernels::Backend& backend, float* y, const kernels::Linear& linear, const float* x,
-              int rows, Store store) {
-  const kernels::Prepared& prepared = backend.prepare(x, rows, linear);
-  backend.matmul(y, linear, prepared, rows, store);
-}
-
 }  // namespace
 
 LayerScratch::LayerScratch(kernels::Backend& backend, const ModelConfig& config, int max_tokens)
@@ -51,18 +44,24 @@ void run_layer(kernels::Backend& backend, const kernels::LayerStep& step,
   float* const qkv = scratch.qkv.floats();
   float* const attended = scratch.attended.floats();
   float* const gate_up = scratch.gate_up.floats();
-  float* const gated = scratch.gated.floats();
+  const float epsilon = step.norm_epsilon;
+  // What a product takes: valid until the next one is prepared.
+  const auto multiply = [&](float* y, const kernels::Linear& linear,
+                            const kernels::Prepared& prepared,
+                            Store store) { backend.matmul(y, linear, prepared, rows, store); };
 
-  backend.rms_norm(normed, x, w.attention_norm.floats(), step.norm_epsilon, rows, step.hidden);
-  multiply(backend, qkv, w.qkv, normed, rows, Store::kSet);
-  backend.rope(qkv, step.attention, w.q_norm.floats(), w.k_norm.floats(), step.norm_epsilon);
-  backend.attention(attended, qkv, step.attention, step.cache);
-  multiply(backend, x, w.attention_out, attended, rows, Store::kAdd);
+  multiply(qkv, w.qkv,
+           backend.prepare_normed(normed, x, w.attention_norm.floats(), epsilon, rows, w.qkv),
+           Store::kSet);
+  backend.rope_attention(attended, qkv, step.attention, w.q_norm.floats(), w.k_norm.floats(),
+                         epsilon, step.cache);
+  multiply(x, w.attention_out, backend.prepare(attended, rows, w.attention_out), Store::kAdd);
 
-  backend.rms_norm(normed, x, w.mlp_norm.floats(), step.norm_epsilon, rows, step.hidden);
-  multiply(backend, gate_up, w.gate_up, normed, rows, Store::kSet);
-  backend.swiglu(gated, gate_up, rows, step.intermediate);
-  multiply(backend, x, w.down, gated, rows, Store::kAdd);
+  multiply(gate_up, w.gate_up,
+           backend.prepare_normed(normed, x, w.mlp_norm.floats(), epsilon, rows, w.gate_up),
+           Store::kSet);
+  multiply(x, w.down, backend.prepare_gated(scratch.gated.floats(), gate_up, rows, w.down),
+           Store::kAdd);
 }
 
 }  // namespace upg::model

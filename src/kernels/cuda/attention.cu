@@ -2,6 +2,7 @@
 // a block for each token, kv head and part of the positions, and a second kernel where there are
 // several parts.
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_half.cuh"
 #include "kernels/cuda/launch.h"
 
 namespace upg::kernels::cuda {
@@ -15,15 +16,6 @@ __device__ const int32_t* pages_of(const StepView& step, int token) {
 }
 
 // ---- rotary turn: a warp a head
-
-__device__ void norm_head(float* head, const float* weight, float epsilon, int dim, int lane) {
-  float sum = 0;
-  for (int i = lane; i < dim; i += kWarp) sum = fmaf(head[i], head[i], sum);
-  const float mean = __fdiv_rn(warp_sum(sum), static_cast<float>(dim));
-  const float factor = __fdiv_rn(1.0f, __fsqrt_rn(mean + epsilon));
-  for (int i = lane; i < dim; i += kWarp) head[i] = head[i] * factor * weight[i];
-  __syncwarp();
-}
 
 // Angles in float32, as transformers computes them: at large positions a double would turn further.
 __global__ void tables_kernel(const float* inv_freq, const int32_t* tables,
@@ -47,15 +39,7 @@ __global__ void rope_kernel(float* qkv, AttentionShape shape, const float* q_nor
                 static_cast<int64_t>(h) * shape.head_dim;
   const float* norm = h < shape.heads ? q_norm : k_norm;
   if (norm != nullptr) norm_head(head, norm, epsilon, shape.head_dim, lane);
-  const int half = shape.rotary_dims / 2;
-  for (int i = lane; i < half; i += kWarp) {
-    const float cos = step.cos[token * half + i];
-    const float sin = step.sin[token * half + i];
-    const float a = head[i];
-    const float b = head[i + half];
-    head[i] = a * cos - b * sin;
-    head[i + half] = b * cos + a * sin;
-  }
+  turn_head(head, step.cos, step.sin, token, shape.rotary_dims / 2, lane);
 }
 
 // ---- the cache: a warp a row
@@ -69,15 +53,10 @@ __global__ void store_kernel(const float* qkv, AttentionShape shape, KvLayer cac
   const KvType type = is_v ? cache.v_type : cache.k_type;
   const int head = index % shape.kv_heads;
   const int position = step.positions[token];
-  const int64_t page = pages_of(step, token)[position / kPageTokens];
-  const int64_t row = (page * shape.kv_heads + head) * kPageTokens + position % kPageTokens;
-  const int64_t bytes = type == KvType::kF32   ? 4 * shape.head_dim
-                        : type == KvType::kF16 ? 2 * shape.head_dim
-                                               : shape.head_dim / kQ8Values * kQ8Bytes;
+  uint8_t* row = cache_row(cache, is_v, shape, pages_of(step, token), head, position);
   const int64_t width = static_cast<int64_t>(shape.heads + 2 * shape.kv_heads) * shape.head_dim;
   const float* x = qkv + token * width + static_cast<int64_t>(shape.heads + index) * shape.head_dim;
-  uint8_t* base = reinterpret_cast<uint8_t*>(is_v ? cache.v : cache.k);
-  store_row(base + row * bytes, type, shape.head_dim, lane, [&](int i) { return x[i]; });
+  store_row(row, type, shape.head_dim, lane, [&](int i) { return x[i]; });
 }
 
 // ---- attending
@@ -201,6 +180,71 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const AttendArguments 
   }
 }
 
+// The same with an f16 cache, on the tensor cores. grid: likewise, chunks of kTileHeads.
+constexpr int kHalfWarps = 8;
+constexpr int kHalfThreads = kHalfWarps * kWarp;
+constexpr int kGatheredFloats = kFastHeadDim + 4;
+
+struct HalfShared {
+  QueryTile q;
+  float gathered[kHalfWarps][kTileHeads][kGatheredFloats];
+};
+
+__global__ void __launch_bounds__(kHalfThreads, 2) attend_half_kernel(const AttendArguments a) {
+  __shared__ __align__(16) HalfShared shared;
+  const int group = a.shape.heads / a.shape.kv_heads;
+  const int chunks = (group + kTileHeads - 1) / kTileHeads;
+  const int kv_head = static_cast<int>(blockIdx.x) / chunks;
+  const int first_head = static_cast<int>(blockIdx.x) % chunks * kTileHeads;
+  const int heads = min(kTileHeads, group - first_head);
+  const int token = static_cast<int>(blockIdx.y);
+  const int dim_count = a.shape.head_dim;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int64_t head_base = static_cast<int64_t>(kv_head) * group + first_head;
+  const float* q = a.qkv + token * a.width() + (head_base + lane / 4) * dim_count;
+  static_assert(kHalfThreads == kHalfSteps * kWarp);
+  fill_query(shared.q, static_cast<int>(threadIdx.x), lane / 4 < heads ? q : nullptr, dim_count);
+  __syncthreads();
+
+  HalfGathered state;
+  const Range range = split_range(a, token, static_cast<int>(blockIdx.z));
+  gather_halves(a.view(token, kv_head), shared.q, a.shape.scale, dim_count,
+                range.first + warp * kTilePositions, range.last, kHalfWarps * kTilePositions,
+                state);
+  store_gathered(state, a.shape.scale, shared.gathered[warp][lane / 4]);
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < heads * dim_count; i += kHalfThreads) {
+    const int h = i / dim_count;
+    const int dim = i % dim_count;
+    float maximum = -INFINITY;
+#pragma unroll
+    for (int w = 0; w < kHalfWarps; ++w) {
+      maximum = fmaxf(maximum, shared.gathered[w][h][kFastHeadDim]);
+    }
+    float sum = 0;
+    float out = 0;
+#pragma unroll
+    for (int w = 0; w < kHalfWarps; ++w) {
+      const float* part = shared.gathered[w][h];
+      const float keep = shrink(part[kFastHeadDim], maximum);
+      sum += part[kFastHeadDim + 1] * keep;
+      out += part[dim] * keep;
+    }
+    const int64_t head = token * static_cast<int64_t>(a.shape.heads) + head_base + h;
+    if (a.splits == 1) {
+      a.out[head * dim_count + dim] = __fdiv_rn(out, sum);
+      continue;
+    }
+    float* to = a.out + (head * a.splits + blockIdx.z) * (dim_count + kPartExtra);
+    to[dim] = out;
+    if (dim == 0) {
+      to[dim_count] = maximum;
+      to[dim_count + 1] = sum;
+    }
+  }
+}
+
 // Heads of any size: a warp a token and head, one position at a time.
 constexpr int kAnyDims = 16;  // of a lane: head_dim up to 512
 
@@ -286,10 +330,20 @@ void launch_k(const AttendArguments& a, cudaStream_t stream) {
   return launch<kK, KvType::kQ8>(a, stream);
 }
 
+void launch_half(const AttendArguments& a, cudaStream_t stream) {
+  const int chunks = (a.shape.heads / a.shape.kv_heads + kTileHeads - 1) / kTileHeads;
+  const dim3 grid(static_cast<unsigned>(a.shape.kv_heads * chunks),
+                  static_cast<unsigned>(a.step.tokens), static_cast<unsigned>(a.splits));
+  attend_half_kernel<<<grid, kHalfThreads, 0, stream>>>(a);
+}
+
 void launch_any(const AttendArguments& a, cudaStream_t stream) {
   if (!has_fast_attention(a.shape.head_dim)) {
     const dim3 grid(static_cast<unsigned>(a.shape.heads), static_cast<unsigned>(a.step.tokens));
     return attend_any_kernel<<<grid, kWarp, 0, stream>>>(a);
+  }
+  if (a.cache.k_type == KvType::kF16 && a.cache.v_type == KvType::kF16) {
+    return launch_half(a, stream);
   }
   if (a.cache.k_type == KvType::kF32) return launch_k<KvType::kF32>(a, stream);
   if (a.cache.k_type == KvType::kF16) return launch_k<KvType::kF16>(a, stream);

@@ -204,4 +204,43 @@ __device__ __forceinline__ void store_row(uint8_t* row, KvType type, int head_di
   }
 }
 
+// The row of one kv head and position in the cache.
+__device__ __forceinline__ uint8_t* cache_row(const KvLayer& cache, bool is_v,
+                                              const AttentionShape& shape, const int32_t* pages,
+                                              int kv_head, int position) {
+  const KvType type = is_v ? cache.v_type : cache.k_type;
+  const int64_t page = pages[position / kPageTokens];
+  const int64_t row = (page * shape.kv_heads + kv_head) * kPageTokens + position % kPageTokens;
+  const int64_t bytes = type == KvType::kF32   ? 4 * shape.head_dim
+                        : type == KvType::kF16 ? 2 * shape.head_dim
+                                               : shape.head_dim / kQ8Values * kQ8Bytes;
+  return reinterpret_cast<uint8_t*>(is_v ? cache.v : cache.k) + row * bytes;
+}
+
+// ---- a head's vector before it is stored, by a warp
+
+__device__ __forceinline__ void norm_head(float* head, const float* weight, float epsilon, int dim,
+                                          int lane) {
+  float sum = 0;
+  for (int i = lane; i < dim; i += kWarp) sum = fmaf(head[i], head[i], sum);
+  const float mean = __fdiv_rn(warp_sum(sum), static_cast<float>(dim));
+  const float factor = __fdiv_rn(1.0f, __fsqrt_rn(mean + epsilon));
+  for (int i = lane; i < dim; i += kWarp) head[i] = head[i] * factor * weight[i];
+  __syncwarp();
+}
+
+// cos, sin: [tokens, half]
+__device__ __forceinline__ void turn_head(float* head, const float* cos, const float* sin,
+                                          int64_t token, int half, int lane) {
+  for (int i = lane; i < half; i += kWarp) {
+    const float c = cos[token * half + i];
+    const float s = sin[token * half + i];
+    const float a = head[i];
+    const float b = head[i + half];
+    head[i] = a * c - b * s;
+    head[i + half] = b * c + a * s;
+  }
+  __syncwarp();
+}
+
 }  // namespace upg::kernels::cuda

@@ -116,4 +116,17 @@ __device__ __forceinline__ QuantisedLane quantise_block(const float (&x)[4], int
   return out[0];
 }
 
+// Block `block` of row `row` into tiles (views.h). scale: as InputView::tile_scale.
+__device__ __forceinline__ void store_tile(const QuantisedLane& lane_q, int64_t tiled_rows,
+                                           int64_t row, int64_t block, int lane, int8_t* q,
+                                           uint32_t* scale) {
+  const auto vector = (lane / 4) ^ static_cast<int>(row % 8);
+  const int64_t word = (block * tiled_rows + row) * kWarp + 4 * vector + lane % 4;
+  reinterpret_cast<uint32_t*>(q)[word] = lane_q.word;
+  if (lane != 0) return;
+  scale += 2 * block * tiled_rows + row;
+  scale[0] = __float_as_uint(lane_q.scale);
+  scale[tiled_rows] = tile_start(lane_q.sum);
+}
+
 }  // namespace upg::kernels::cuda

@@ -237,10 +237,11 @@ DeviceInput::Slot& CudaBackend::slot_for(const DeviceInput::Form& form) {
   if (input_.used_ == input_.slots_.size()) input_.slots_.emplace_back();
   DeviceInput::Slot& slot = input_.slots_[input_.used_++];
   slot.form = form;
-  const int64_t blocks = input_.rows_ * input_.blocks_;
+  const int64_t rows = std::max(input_.rows_, input_.tiled_rows_);
+  const int64_t blocks = rows * input_.blocks_;
   if (form.quantised) {
     slot.q.reserve<int8_t>(blocks * codec::kBlockColumns);
-    slot.scale.reserve<float>(blocks);
+    slot.scale.reserve<float>(2 * blocks);  // scales, in tiles starts too
     slot.sum.reserve<int32_t>(blocks);
   } else {
     slot.x.reserve<float>(blocks * codec::kBlockColumns);
@@ -249,17 +250,29 @@ DeviceInput::Slot& CudaBackend::slot_for(const DeviceInput::Form& form) {
 }
 
 const Prepared& CudaBackend::prepare(const float* x, int64_t rows, const Linear& linear) {
+  if (fuses_input(rows, linear)) {
+    const TileForm form = begin_tiles(rows, linear);
+    plain_to_tiles(x, rows, linear.cols, form, stream_.get());
+    launched("inputs of a product");
+    return input_;
+  }
   input_.used_ = 0;
   input_.rows_ = rows;
   input_.blocks_ = codec::blocks_of(linear.cols);
+  input_.tiled_rows_ = has_wgmma() && rows > 1 ? tiled_rows_of(rows) : 0;
   for (const Linear::Part& part : linear.parts) {
     const DeviceInput::Form form = form_of(weight_of(*part.weight));
     const auto begin = input_.slots_.begin();
     const auto end = begin + static_cast<std::ptrdiff_t>(input_.used_);
     if (std::any_of(begin, end, [&](const auto& slot) { return slot.form == form; })) continue;
     DeviceInput::Slot& slot = slot_for(form);
-    const PreparedForm to = {form.signs, slot.q.as<int8_t>(), slot.scale.as<float>(),
-                             slot.sum.as<int32_t>(), form.quantised ? nullptr : slot.x.as<float>()};
+    const PreparedForm to = {.signs = form.signs,
+                             .q = slot.q.as<int8_t>(),
+                             .tiled_rows = form.quantised ? input_.tiled_rows_ : 0,
+                             .tile_scale = slot.scale.as<uint32_t>(),
+                             .scale = slot.scale.as<float>(),
+                             .sum = slot.sum.as<int32_t>(),
+                             .x = form.quantised ? nullptr : slot.x.as<float>()};
     cuda::prepare(x, rows, linear.cols, to, stream_.get());
     launched("inputs of a product");
   }
@@ -276,7 +289,21 @@ InputView DeviceInput::view(const Form& form) const {
           s.sum.as<int32_t>(),
           s.x.as<float>(),
           blocks_,
-          rows_};
+          rows_,
+          form.quantised ? tiled_rows_ : 0,
+          s.scale.as<uint32_t>()};
+}
+
+void CudaBackend::multiply_several(const MatrixView& w, const InputView& x, const OutputView& out) {
+  if (x.tiled_rows == 0) return multiply_on_tensor_cores(w, x, out, stream_.get());
+  if (counters_.bytes() == 0) {
+    parts_ = DeviceArray(sizeof(float) * 2 * static_cast<size_t>(limits_.multiprocessors) *
+                         kMostPartFloats);
+    counters_ = DeviceArray(sizeof(int) * kMostPartTiles);
+    check(cudaMemsetAsync(counters_.as<int>(), 0, counters_.bytes(), stream_.get()), "counters");
+  }
+  multiply_on_hopper(w, x, out, {parts_.as<float>(), counters_.as<int>()}, limits_.multiprocessors,
+                     stream_.get());
 }
 
 void CudaBackend::matmul(float* y, const Linear& linear, const Prepared& x, int64_t rows,
@@ -288,7 +315,7 @@ void CudaBackend::matmul(float* y, const Linear& linear, const Prepared& x, int6
     const OutputView out = {y, linear.rows, part.bias.floats(), store == Store::kAdd};
     const InputView view = input.view(form_of(weight));
     if (weight.takes_integers() && rows > 1) {
-      multiply_on_tensor_cores(weight.view(), view, out, stream_.get());
+      multiply_several(weight.view(), view, out);
     } else if (weight.takes_integers()) {
       multiply_integers(weight.view(), view, out, stream_.get());
     } else {
@@ -307,25 +334,58 @@ void CudaBackend::rope(float* qkv, const AttentionShape& shape, const float* q_n
   launched("rotary turn");
 }
 
-void CudaBackend::attention(float* out, const float* qkv, const AttentionShape& shape,
-                            const KvLayer& cache) {
-  if (shape.head_dim > kMaxHeadDim) {
-    throw Error(ErrorCode::kUnsupported, fmt::format("head_dim: found {}, allowed on cuda up to {}",
-                                                     shape.head_dim, kMaxHeadDim));
-  }
-  const StepView& step = step_.device();
-  store_kv(qkv, shape, cache, step, stream_.get());
-  const int64_t units = int64_t{step.tokens} * shape.kv_heads;
-  const int longest = shape.window > 0 ? std::min(shape.window, step_.longest()) : step_.longest();
+// Any cache, any head, any tokens.
+void CudaBackend::attend_few(float* out, const float* qkv, const AttentionShape& shape,
+                             const KvLayer& cache, const StepTables::Run& run) {
+  StepView step = step_.device();
+  step.tokens = run.tokens;
+  step.positions += run.first;
+  step.page_base += run.first;
+  const int64_t units = int64_t{run.tokens} * shape.kv_heads;
+  const int longest = shape.window > 0 ? std::min(shape.window, run.longest) : run.longest;
   const bool cuts = has_fast_attention(shape.head_dim);
   const int splits = cuts ? attention_splits(units, longest, limits_) : 1;
   float* partials = nullptr;
   if (splits > 1) {
-    const int64_t parts = int64_t{step.tokens} * shape.heads * splits;
+    const int64_t parts = int64_t{run.tokens} * shape.heads * splits;
     partials = partials_.reserve<float>(parts * (shape.head_dim + kPartExtra));
   }
-  attend(out, qkv, shape, cache, step, splits, partials, stream_.get());
+  attend(out + int64_t{run.first} * shape.q_width(), qkv + int64_t{run.first} * shape.qkv_width(),
+         shape, cache, step, splits, partials, stream_.get());
   launched("attention");
+}
+
+void CudaBackend::check_heads(const AttentionShape& shape) const {
+  if (shape.head_dim <= kMaxHeadDim) return;
+  throw Error(ErrorCode::kUnsupported, fmt::format("head_dim: found {}, allowed on cuda up to {}",
+                                                   shape.head_dim, kMaxHeadDim));
+}
+
+void CudaBackend::attention(float* out, const float* qkv, const AttentionShape& shape,
+                            const KvLayer& cache) {
+  check_heads(shape);
+  store_kv(qkv, shape, cache, step_.device(), stream_.get());
+  attend_stored(out, qkv, shape, cache);
+}
+
+void CudaBackend::attend_stored(float* out, const float* qkv, const AttentionShape& shape,
+                                const KvLayer& cache) {
+  const StepView& step = step_.device();
+  const bool halves = cache.k_type == KvType::kF16 && cache.v_type == KvType::kF16;
+  if (!halves || !has_fast_attention(shape.head_dim)) {
+    return attend_few(out, qkv, shape, cache, {0, step.tokens, -1, step_.longest()});
+  }
+  for (const StepTables::Run& run : step_.runs()) {
+    if (run.page_base < 0) {
+      attend_few(out, qkv, shape, cache, run);
+      continue;
+    }
+    attend_prompt(out + int64_t{run.first} * shape.q_width(),
+                  qkv + int64_t{run.first} * shape.qkv_width(), shape, cache,
+                  step.positions + run.first, step.pages + run.page_base, run.tokens,
+                  stream_.get());
+    launched("attention of a prompt");
+  }
 }
 
 void CudaBackend::swiglu(float* y, const float* gate_up, int64_t rows, int64_t n) {

@@ -36,6 +36,7 @@ class DeviceInput final : public Prepared {
   size_t used_ = 0;
   int64_t rows_ = 0;
   int64_t blocks_ = 0;
+  int64_t tiled_rows_ = 0;  // of integers; 0: not in tiles
 };
 
 class CudaBackend final : public Backend {
@@ -68,6 +69,12 @@ class CudaBackend final : public Backend {
   void attention(float* out, const float* qkv, const AttentionShape& shape,
                  const KvLayer& cache) override;
   void swiglu(float* y, const float* gate_up, int64_t rows, int64_t n) override;
+  const Prepared& prepare_normed(float* normed, const float* x, const float* weight, float epsilon,
+                                 int64_t rows, const Linear& linear) override;
+  const Prepared& prepare_gated(float* gated, const float* gate_up, int64_t rows,
+                                const Linear& linear) override;
+  void rope_attention(float* out, float* qkv, const AttentionShape& shape, const float* q_norm,
+                      const float* k_norm, float epsilon, const KvLayer& cache) override;
   void gather_rows(float* y, const float* x, std::span<const int32_t> indices,
                    int64_t cols) override;
   void best_ids(std::span<int32_t> ids, const float* logits, int64_t vocabulary) override;
@@ -91,6 +98,17 @@ class CudaBackend final : public Backend {
   void launched(std::string_view what);  // after a launch: throws what it found wrong
   void activate() const;                 // this thread's calls go to the device
   DeviceInput::Slot& slot_for(const DeviceInput::Form& form);
+  // Whether the input of `linear` comes to its product's tiles in one kernel.
+  bool fuses_input(int64_t rows, const Linear& linear) const;
+  TileForm begin_tiles(int64_t rows, const Linear& linear);  // of input_, its only slot
+  void check_heads(const AttentionShape& shape) const;
+  // The cache has the step's keys and values.
+  void attend_stored(float* out, const float* qkv, const AttentionShape& shape,
+                     const KvLayer& cache);
+  void attend_few(float* out, const float* qkv, const AttentionShape& shape, const KvLayer& cache,
+                  const StepTables::Run& run);
+  bool has_wgmma() const noexcept { return limits_.major == 9 && limits_.minor == 0; }
+  void multiply_several(const MatrixView& w, const InputView& x, const OutputView& out);
 
   int device_;
   Stream stream_;
@@ -102,6 +120,8 @@ class CudaBackend final : public Backend {
   DeviceInput input_;
   DeviceArray partials_;  // of attention
   DeviceArray best_;      // of best_ids
+  DeviceArray parts_;     // of products whose columns are divided
+  DeviceArray counters_;  // likewise
   PinnedArray bounce_;    // of downloads
   Chooser chooser_;
   Fusion fusion_;

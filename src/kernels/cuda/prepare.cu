@@ -29,6 +29,10 @@ __global__ void prepare_kernel(const float* x, int64_t rows, int64_t cols, int64
     return;
   }
   const QuantisedLane q = quantise_block(values, lane);
+  if (form.tiled_rows != 0) {
+    store_tile(q, form.tiled_rows, row, block, lane, form.q, form.tile_scale);
+    return;
+  }
   reinterpret_cast<uint32_t*>(form.q)[index * kWarp + permuted_word(lane)] = q.word;
   if (lane == 0) {
     form.scale[index] = q.scale;

@@ -6,8 +6,8 @@
 // of the right one: which column a place of k is does not matter as long as both sides agree. The
 // sums of a block begin at what the levels' offset adds too much. Blocks are added up in float in
 // column order by each warp, the warps of a row tile in their order at the end.
-#include "kernels/cuda/codes.cuh"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/row_words.cuh"
 
 namespace upg::kernels::cuda {
 namespace {
@@ -30,55 +30,6 @@ __device__ __forceinline__ void mma(int (&c)[4], const uint32_t (&a)[4], uint32_
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   }
 }
-
-// One word of each vector of a row and block.
-template <Kind kKind>
-struct RowWords {
-  uint32_t w[vectors_of(kKind)][4];  // [.][0] alone is used: words as PathCodes takes them
-
-  __device__ __forceinline__ void load(const uint8_t* at) {
-#pragma unroll
-    for (int v = 0; v < vectors_of(kKind); ++v) {
-      w[v][0] = __ldg(reinterpret_cast<const uint32_t*>(at + 64 * v));
-    }
-  }
-
-  // Levels, plus the palettes' offsets for path codes.
-  template <bool kTwo>
-  __device__ __forceinline__ void quads(const Palette& palette, uint32_t (&quad)[4][2]) const {
-    if constexpr (kKind == Kind::kInt8) {
-#pragma unroll
-      for (int g = 0; g < 4; ++g) {
-        quad[g][0] = prmt(w[2 * g][0], w[2 * g + 1][0], 0x5140);
-        quad[g][1] = prmt(w[2 * g][0], w[2 * g + 1][0], 0x7362);
-      }
-    } else {
-      using Codes = PathCodes<kKind>;
-      const int lane = static_cast<int>(threadIdx.x) % kWarp;
-      const int left = (lane & ~3) | ((lane + 3) & 3);  // has word j - 1
-      const Selector last = Codes::selector(w, 3, 0);
-      Selector before = {};
-      if constexpr (kTwo) {
-        before.low = __shfl_sync(kAllLanes, last.low, left);
-        if constexpr (kKind == Kind::kPath4) {
-          before.mask[0] = __shfl_sync(kAllLanes, last.mask[0], left);
-          before.mask[1] = __shfl_sync(kAllLanes, last.mask[1], left);
-        }
-      }
-#pragma unroll
-      for (int g = 0; g < 4; ++g) {
-        const Selector s = g == 3 ? last : Codes::selector(w, g, 0);
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          quad[g][half] = Codes::levels(palette.a, s, half);
-          // Bytes of both palettes together stay below 256.
-          if constexpr (kTwo) quad[g][half] += Codes::levels(palette.b, before, half);
-        }
-        before = s;
-      }
-    }
-  }
-};
 
 // A warp has kRows tiles of sixteen rows and kTiles tiles of eight inputs; kSplit warps share the
 // columns.
@@ -117,14 +68,14 @@ __global__ void __launch_bounds__(kWarps* kWarp)
     const auto load = [&](int64_t block) {
 #pragma unroll
       for (int i = 0; i < 2 * kRows; ++i) {
-        next[i].load(upper + 2 * i * group_bytes + block * kVectors * 64);
+        next[i].load_global(upper + 2 * i * group_bytes + block * kVectors * 64);
       }
     };
     if (part < w.blocks) load(part);
     for (int64_t block = part; block < w.blocks; block += kSplit) {
       uint32_t quads[2 * kRows][4][2];
 #pragma unroll
-      for (int i = 0; i < 2 * kRows; ++i) next[i].template quads<kTwo>(w.palette, quads[i]);
+      for (int i = 0; i < 2 * kRows; ++i) next[i].template quads<kTwo>(w.palette, 1, quads[i]);
       if (block + kSplit < w.blocks) load(block + kSplit);
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {

@@ -39,6 +39,13 @@ __device__ __forceinline__ void copy_vector(uint8_t* to, const void* from) {
                "l"(from)
                : "memory");
 }
+// The same, or zeros.
+__device__ __forceinline__ void copy_vector_or_zero(uint8_t* to, const void* from, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+               "l"(from), "r"(there ? 16 : 0)
+               : "memory");
+}
 __device__ __forceinline__ void close_copies() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }

@@ -17,6 +17,18 @@ int StepTables::rope_table(const Rope& rope, std::vector<const Rope*>& known) {
   return static_cast<int>(known.size()) - 1;
 }
 
+void StepTables::add_run(const SequenceSlice& slice, int page_base) {
+  const int end = slice.past + slice.tokens;
+  if (slice.tokens >= kPromptTokens) {
+    runs_.push_back({slice.first, slice.tokens, page_base, end});
+  } else if (runs_.empty() || runs_.back().page_base >= 0) {
+    runs_.push_back({slice.first, slice.tokens, -1, end});
+  } else {
+    runs_.back().tokens += slice.tokens;
+    runs_.back().longest = std::max(runs_.back().longest, end);
+  }
+}
+
 void StepTables::begin(const StepBatch& batch) {
   UPG_CHECK(static_cast<size_t>(batch.tokens) == batch.ids.size());
   UPG_CHECK(batch.ropes.size() == batch.sequences.size());
@@ -24,6 +36,7 @@ void StepTables::begin(const StepBatch& batch) {
   positions_.clear();
   page_base_.clear();
   tables_.clear();
+  runs_.clear();
   pages_.clear();
   inv_freq_.clear();
   on_device_ = false;
@@ -36,6 +49,7 @@ void StepTables::begin(const StepBatch& batch) {
     UPG_CHECK(slice.first == static_cast<int>(positions_.size()) && slice.tokens >= 0);
     UPG_CHECK(static_cast<int64_t>(slice.pages.size()) * kPageTokens >= end);
     const int table = rope_table(*batch.ropes[s], known);
+    add_run(slice, static_cast<int>(pages_.size()));
     for (int position = slice.past; position < end; ++position) {
       positions_.push_back(position);
       page_base_.push_back(static_cast<int32_t>(pages_.size()));

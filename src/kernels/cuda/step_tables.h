@@ -23,6 +23,14 @@ class StepTables {
 
   int tokens() const noexcept { return static_cast<int>(ids_.size()); }
   int longest() const noexcept { return longest_; }  // positions the longest token sees
+  // Tokens that attention takes at once: many of one sequence, or of several sequences a few each.
+  struct Run {
+    int first;  // row of the step
+    int tokens;
+    int page_base;  // of one sequence: where in pages() it begins; -1 of several
+    int longest;
+  };
+  const std::vector<Run>& runs() const noexcept { return runs_; }
   const std::vector<int32_t>& ids() const noexcept { return ids_; }
   const std::vector<int32_t>& positions() const noexcept { return positions_; }
   const std::vector<int32_t>& pages() const noexcept { return pages_; }
@@ -35,10 +43,12 @@ class StepTables {
     DeviceArray device;
     Event done;
   };
+  void add_run(const SequenceSlice& slice, int page_base);
   int rope_table(const Rope& rope, std::vector<const Rope*>& known);
 
   cudaStream_t stream_;
   std::vector<int32_t> ids_, positions_, page_base_, tables_, pages_;
+  std::vector<Run> runs_;
   std::vector<float> inv_freq_;
   int half_ = 0;
   int longest_ = 0;

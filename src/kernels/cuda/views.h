@@ -56,6 +56,15 @@ struct MatrixView {
   const float* prime_values;  // [10000], as shares of the largest
 };
 
+// What is added to an integer sum of levels + 128 over a block of an input in a tile, so that its
+// bits are those of the float kTileZero + the sum of levels: exact below 2^22. sum: of the block's
+// q.
+inline constexpr uint32_t kTileStart = 0x4b400000;
+inline constexpr float kTileZero = 12582912.0f;  // the float of these bits: 1.5 * 2^23
+constexpr uint32_t tile_start(int32_t sum) {
+  return kTileStart - 128u * static_cast<uint32_t>(sum);
+}
+
 // Vectors made ready for products. Integers lie permuted in each block of 128 columns: column
 // 32 g + 16 h + 4 j + b is byte 32 j + 8 g + 4 (b / 2) + 2 (b % 2) + h, where the look-ups of
 // word j of vector g meet it (codes.cuh).
@@ -66,7 +75,21 @@ struct InputView {
   const float* x;      // [rows, blocks * 128] of float forms, zero past the last column
   int64_t blocks;
   int64_t rows;
+  int64_t tiled_rows;          // not 0: integers lie in tiles, as below, without sums
+  const uint32_t* tile_scale;  // then: [blocks, 2, tiled_rows], scales (floats) and starts
 };
+
+// Integers in tiles, for products that take them from shared memory as they lie: block after block,
+// in each `tiled_rows` rows of 128 bytes (kTileRows in whole, or as many as a tile of few has).
+// Word l of a row is columns 32 g + 16 h + 4 j + b of l = 8 g + 4 s + j, their order in the word as
+// above; vectors of 16 bytes are swizzled: vector v lies at v ^ (row % 8).
+inline constexpr int64_t kTileRows = 128;
+constexpr int64_t tiled_rows_of(int64_t rows) {
+  for (int64_t few = 8; few < kTileRows; few *= 2) {
+    if (rows <= few) return few;
+  }
+  return (rows + kTileRows - 1) / kTileRows * kTileRows;
+}
 
 constexpr int permuted_byte(int column) {
   const int g = column / 32;
