@@ -48,6 +48,27 @@ TEST(CudaGeometry, PalettesHoldEveryLevel) {
   }
 }
 
+TEST(CudaGeometry, TilesHoldTheirRows) {
+  for (int64_t rows = 1; rows < 700; ++rows) {
+    const int64_t tiled = tiled_rows_of(rows);
+    EXPECT_GE(tiled, rows);
+    EXPECT_EQ(tiled % 8, 0);
+    EXPECT_LT(tiled, rows <= kTileRows ? std::max<int64_t>(2 * rows, 9) : rows + kTileRows);
+    EXPECT_TRUE(rows <= kTileRows / 2 || tiled % kTileRows == 0);
+  }
+}
+
+// The largest sums there are, with the levels' offset of 128.
+TEST(CudaGeometry, TileSumsBecomeFloatsExactly) {
+  for (const int32_t level : {-127, -63, -1, 0, 1, 63, 127}) {
+    for (const int32_t q : {-127, -126, -1, 0, 1, 127}) {
+      const uint32_t biased = static_cast<uint32_t>(128 * (level + 128) * q);
+      const float sum = std::bit_cast<float>(biased + tile_start(128 * q)) - kTileZero;
+      EXPECT_EQ(sum, static_cast<float>(128 * level * q));
+    }
+  }
+}
+
 TEST(CudaGeometry, SharesCoverEveryItemOnce) {
   for (const int grid : {1, 7, 108, 132}) {
     for (const int items : {0, 1, 5, 131, 132, 133, 25088, 64128}) {
@@ -98,7 +119,7 @@ TEST(CudaGeometry, SplitsNeverExceedTheDevice) {
       const int splits = token_splits(units, positions, 132);
       EXPECT_GE(splits, 1);
       EXPECT_LE(splits * units, std::max(units, 132));
-      EXPECT_LE((splits - 1) * 128, positions);
+      EXPECT_LE((splits - 1) * 32, positions);
     }
   }
   const DeviceLimits limits = {.multiprocessors = 132};

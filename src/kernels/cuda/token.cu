@@ -54,6 +54,7 @@ __global__ void __launch_bounds__(kTokenThreads, 1)
   sync();
   Asking asking;
   asking.begin(m, m.shared->phases[0]);
+  asking.fill();
   if (a.first_phase_is_embedding != 0) {
     embed(a, grid);
   } else {

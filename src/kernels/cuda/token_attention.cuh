@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_half.cuh"
 #include "kernels/cuda/token_shared.cuh"
 
 namespace upg::kernels::cuda {
@@ -54,28 +55,33 @@ __device__ __forceinline__ void load_vectors(const TokenArguments& a, const Memo
   }
 }
 
-// Each warp's sums into shared memory, then what each is worth: shared->keep, total, highest.
-__device__ __forceinline__ void weigh_warps(const Memory& m, float* gathered,
-                                            const Gathered<kTokenHeads>& state, int head_dim) {
+// A warp's sums into shared memory.
+__device__ __forceinline__ void store_gathered(float* gathered, const Gathered<kTokenHeads>& state,
+                                               int head_dim) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int dim = lane % kHalfWarp * kLaneDims;
-  if (lane < kHalfWarp) {
+  if (lane >= kHalfWarp) return;
 #pragma unroll
-    for (int h = 0; h < kTokenHeads; ++h) {
-      float* to = gathered + (warp * kTokenHeads + h) * kGatheredStride;
-      if (dim < head_dim) {
-        *reinterpret_cast<float4*>(to + dim) =
-            float4{state.out[h][0], state.out[h][1], state.out[h][2], state.out[h][3]};
-        *reinterpret_cast<float4*>(to + dim + 4) =
-            float4{state.out[h][4], state.out[h][5], state.out[h][6], state.out[h][7]};
-      }
-      if (lane == 0) {
-        to[kFastHeadDim] = state.maximum[h];
-        to[kFastHeadDim + 1] = state.sum[h];
-      }
+  for (int h = 0; h < kTokenHeads; ++h) {
+    float* to = gathered + (warp * kTokenHeads + h) * kGatheredStride;
+    if (dim < head_dim) {
+      *reinterpret_cast<float4*>(to + dim) =
+          float4{state.out[h][0], state.out[h][1], state.out[h][2], state.out[h][3]};
+      *reinterpret_cast<float4*>(to + dim + 4) =
+          float4{state.out[h][4], state.out[h][5], state.out[h][6], state.out[h][7]};
+    }
+    if (lane == 0) {
+      to[kFastHeadDim] = state.maximum[h];
+      to[kFastHeadDim + 1] = state.sum[h];
     }
   }
+}
+
+// What each warp's sums are worth: shared->keep, total, highest.
+__device__ __forceinline__ void weigh_warps(const Memory& m, const float* gathered) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
   sync();
   if (warp < kTokenHeads) {
     const float* from = gathered + (lane * kTokenHeads + warp) * kGatheredStride + kFastHeadDim;
@@ -111,7 +117,7 @@ __device__ __forceinline__ void combine_parts(const TokenArguments& a, const Mem
     float maximum = -INFINITY;
     float sum = 0;
     float out = 0;
-    constexpr int kAtOnce = 4;  // loads on their way together
+    constexpr int kAtOnce = 8;  // loads on their way together
     for (int first = 0; first < a.splits; first += kAtOnce) {
       float value[kAtOnce], high[kAtOnce], weight[kAtOnce];
 #pragma unroll
@@ -170,6 +176,52 @@ __device__ __forceinline__ void prefetch_rows(const CacheView& cache, const Posi
   }
 }
 
+// The heads' vectors are in shared memory; each warp's sums go there.
+template <KvType kType>
+__device__ __forceinline__ void gather_floats(const TokenArguments& a, const CacheView& cache,
+                                              const float* vectors, float* gathered,
+                                              const AttentionUnit& unit, int first, int last) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int dim = lane % kHalfWarp * kLaneDims;
+  const bool has_dims = dim < a.head_dim;
+  float q[kTokenHeads][kLaneDims];
+#pragma unroll
+  for (int h = 0; h < kTokenHeads; ++h) {
+#pragma unroll
+    for (int i = 0; i < kLaneDims; ++i) {
+      q[h][i] = has_dims && h < unit.heads ? vectors[h * kFastHeadDim + dim + i] : 0.0f;
+    }
+  }
+  Gathered<kTokenHeads> state;
+  clear(state);
+  gather<kType, kType, kTokenHeads, 2>(cache, q, a.scale, dim, has_dims,
+                                       first + static_cast<int>(threadIdx.x) / kHalfWarp, last,
+                                       2 * kTokenWarps, state);
+  merge_halves(state);
+  store_gathered(gathered, state, a.head_dim);
+}
+
+__device__ __forceinline__ void gather_f16(const TokenArguments& a, const CacheView& cache,
+                                           const float* vectors, float* gathered,
+                                           const AttentionUnit& unit, int first, int last) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  auto& query =
+      *reinterpret_cast<QueryTile*>(gathered + kTokenWarps * kTokenHeads * kGatheredStride);
+  static_assert(sizeof(QueryTile) == kQueryBytes && kHalfSteps * kWarp <= kTokenThreads);
+  if (threadIdx.x < kHalfSteps * kWarp) {
+    const float* q = lane / 4 < unit.heads ? vectors + lane / 4 * kFastHeadDim : nullptr;
+    fill_query(query, static_cast<int>(threadIdx.x), q, a.head_dim);
+  }
+  sync();
+  HalfGathered state;
+  gather_halves(cache, query, a.scale, a.head_dim, first + warp * kTilePositions, last,
+                kTokenWarps * kTilePositions, state);
+  if (lane / 4 < kTokenHeads) {
+    store_gathered(state, a.scale, gathered + (warp * kTokenHeads + lane / 4) * kGatheredStride);
+  }
+}
+
 template <KvType kType>
 __device__ __forceinline__ void attend_part(const TokenArguments& a, const Memory& m,
                                             const TokenPhase& phase, const AttentionUnit& unit,
@@ -194,23 +246,12 @@ __device__ __forceinline__ void attend_part(const TokenArguments& a, const Memor
     sync();
   }
 
-  const int dim = lane % kHalfWarp * kLaneDims;
-  const bool has_dims = dim < a.head_dim;
-  float q[kTokenHeads][kLaneDims];
-#pragma unroll
-  for (int h = 0; h < kTokenHeads; ++h) {
-#pragma unroll
-    for (int i = 0; i < kLaneDims; ++i) {
-      q[h][i] = has_dims && h < unit.heads ? vectors[h * kFastHeadDim + dim + i] : 0.0f;
-    }
+  if constexpr (kType == KvType::kF16) {
+    gather_f16(a, cache, vectors, gathered, unit, first, last);
+  } else {
+    gather_floats<kType>(a, cache, vectors, gathered, unit, first, last);
   }
-  Gathered<kTokenHeads> state;
-  clear(state);
-  gather<kType, kType, kTokenHeads, 2>(cache, q, a.scale, dim, has_dims,
-                                       first + static_cast<int>(threadIdx.x) / kHalfWarp, last,
-                                       2 * kTokenWarps, state);
-  merge_halves(state);
-  weigh_warps(m, gathered, state, a.head_dim);
+  weigh_warps(m, gathered);
   const int stride = a.head_dim + kPartExtra;
   float* parts = a.parts + static_cast<int64_t>(unit.index) * kTokenHeads * a.splits * stride;
   for (int i = static_cast<int>(threadIdx.x); i < unit.heads * a.head_dim; i += kComputing) {

@@ -137,8 +137,13 @@ struct Asking {
     next = warp;
     count = tile_count(described);
     slot = 0;
+    ask();
+  }
+
+  // All but one slot are asked for. After begin(), when nobody waits for this warp.
+  __device__ __forceinline__ void fill() {
 #pragma unroll 1
-    for (int i = 0; i + 1 < kSlots; ++i) ask();
+    for (int i = 2; i < kSlots; ++i) ask();
   }
 
   __device__ __forceinline__ void begin_tile() {
@@ -249,6 +254,7 @@ __device__ __forceinline__ float row_sum(const Memory& m, const TokenPhase& phas
   const float* partial =
       m.partial + (local_item * streams_of(phase) + stream) * phase.tiles * 4 + r;
   float sum = 0;
+#pragma unroll 1
   for (int t = 0; t < phase.tiles; ++t) sum += partial[4 * t];
   return sum;
 }
@@ -343,6 +349,7 @@ __device__ __forceinline__ void product(const TokenArguments& a, const Memory& m
     sync();
   }
   grid.arrive();
+  if (next != nullptr) asking.fill();
 }
 
 }  // namespace upg::kernels::cuda

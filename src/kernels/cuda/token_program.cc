@@ -7,13 +7,14 @@ namespace upg::kernels::cuda {
 namespace {
 
 constexpr int kAlign = 128;
-constexpr int kMinPositions = 128;  // of a part of the attention
+constexpr int kMinPositions = 32;  // of a part of the attention
 
 constexpr int round_up(int bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
-// What attention keeps in the place of activations: vectors of a unit, then each warp's sums.
-constexpr int kAttentionBytes =
-    4 * ((kTokenHeads + 2) * kFastHeadDim + kTokenWarps * kTokenHeads * (kFastHeadDim + 4));
+// What attention keeps in the place of activations: vectors of a unit, each warp's sums, queries as
+// halves.
+constexpr int kAttentionBytes = kQueryBytes + 4 * ((kTokenHeads + 2) * kFastHeadDim +
+                                                   kTokenWarps * kTokenHeads * (kFastHeadDim + 4));
 
 }  // namespace
 

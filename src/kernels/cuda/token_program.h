@@ -26,7 +26,8 @@ inline constexpr int kBlockStride = 144;  // bytes from block to block of activa
                                           // rows of a warp's blocks meet in one bank
 inline constexpr int kPhaseEntries = 3;   // phases described in shared memory at a time
 inline constexpr int kMaxHalfRotary = 64;
-inline constexpr int kTokenHeads = 4;  // heads of a kv head that a block takes at once
+inline constexpr int kTokenHeads = 4;     // heads of a kv head that a block takes at once
+inline constexpr int kQueryBytes = 4096;  // of their queries, split into halves
 
 // One matrix of a product.
 struct TokenPart {
