@@ -24,11 +24,22 @@ bool is_plain_id(std::string_view id) {
   });
 }
 
-// The status for what the parser did not like.
-int status_of(error_code error) {
+// A request line that is whole, of HTTP's form, and of another version than ours.
+bool names_another_version(std::string_view in) {
+  const std::string_view line = in.substr(0, in.find('\r'));
+  const size_t space = line.rfind(' ');
+  if (space == line.npos || std::count(line.begin(), line.end(), ' ') != 2) return false;
+  const std::string_view version = line.substr(space + 1);
+  const auto digit = [&](size_t i) { return version[i] >= '0' && version[i] <= '9'; };
+  return version.size() == 8 && version.starts_with("HTTP/") && digit(5) && version[6] == '.' &&
+         digit(7) && version != "HTTP/1.1" && version != "HTTP/1.0";
+}
+
+// The status for what the parser did not like in `in`.
+int status_of(error_code error, std::string_view in) {
   if (error == beast_http::error::header_limit) return 431;
   if (error == beast_http::error::body_limit) return 413;
-  if (error == beast_http::error::bad_version) return 505;
+  if (error == beast_http::error::bad_version && names_another_version(in)) return 505;
   return 400;
 }
 
@@ -189,9 +200,17 @@ bool Connection::parse() {
     since_ = Clock::now();
     if (!error || error == beast_http::error::need_more) continue_if_expected();
   }
-  if (error == beast_http::error::need_more) return used > 0 && !in_.empty();
+  if (error == beast_http::error::need_more) {
+    // Of a body all is taken but an unfinished line between two chunks, or trailers.
+    constexpr size_t kMostChunkLine = size_t{16} << 10;
+    if (header_checked_ && in_.size() > kMostChunkLine) {
+      reject(400, "a line between chunks, or trailers, longer than any use of them");
+      return false;
+    }
+    return used > 0 && !in_.empty();
+  }
   if (error) {
-    reject(status_of(error), "broken HTTP request: " + error.message());
+    reject(status_of(error, in_), "broken HTTP request: " + error.message());
     return false;
   }
   if (!parser_->is_done()) return true;

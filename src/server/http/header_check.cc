@@ -33,7 +33,7 @@ std::optional<Refusal> check_target(const HeaderFields& header, const Limits& li
     return refuse(414, fmt::format("the request target has {} bytes, allowed are {}", target.size(),
                                    limits.target_bytes));
   }
-  if (!std::all_of(target.begin(), target.end(), is_visible)) {
+  if (!std::all_of(target.begin(), target.end(), is_visible) || target.find('#') != target.npos) {
     return refuse(400, "the request target has characters that no target may have");
   }
   const bool options = header.method() == beast_http::verb::options;
@@ -111,14 +111,14 @@ std::optional<Refusal> check_request_header(const HeaderFields& header, const Li
 Target split_target(std::string_view target) {
   if (const size_t scheme = target.find("://");
       scheme != std::string_view::npos && !target.starts_with('/')) {
-    const size_t path = target.find_first_of("/?#", scheme + 3);
+    const size_t path = target.find_first_of("/?", scheme + 3);
     target = path == std::string_view::npos ? "/" : target.substr(path);
     if (!target.starts_with('/')) return {"/", std::string(target.substr(1))};
   }
-  const size_t end = target.find_first_of("?#");
+  const size_t end = target.find('?');
   Target result;
   result.path = target.substr(0, end);
-  if (end != std::string_view::npos && target[end] == '?') result.query = target.substr(end + 1);
+  if (end != std::string_view::npos) result.query = target.substr(end + 1);
   return result;
 }
 
