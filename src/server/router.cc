@@ -48,6 +48,21 @@ std::string methods_of(std::string_view path) {
   return methods.empty() ? methods : methods + "OPTIONS";
 }
 
+// Whether If-None-Match, "*" or a list of tags, weak ones or not, has this one (RFC 9110, 13.1.2).
+bool names_tag(std::string_view list, std::string_view tag) {
+  if (list == "*") return true;
+  while (!list.empty()) {
+    const size_t comma = std::min(list.find(','), list.size());
+    std::string_view one = list.substr(0, comma);
+    list.remove_prefix(std::min(comma + 1, list.size()));
+    while (one.starts_with(' ') || one.starts_with('\t')) one.remove_prefix(1);
+    while (one.ends_with(' ') || one.ends_with('\t')) one.remove_suffix(1);
+    if (one.starts_with("W/")) one.remove_prefix(2);
+    if (one == tag) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 // Adds what every answer carries, and tells the log how it went.
@@ -184,7 +199,7 @@ bool Router::answer_file(const http::ExchangePointer& exchange) const {
     response.headers.emplace_back("Cache-Control", "no-cache");
     response.headers.emplace_back("Content-Security-Policy", kPolicy);
     response.headers.emplace_back("Referrer-Policy", "no-referrer");
-    response.status = request.if_none_match == file.etag ? 304 : 200;
+    response.status = names_tag(request.if_none_match, file.etag) ? 304 : 200;
     if (response.status == 200) response.body = file.bytes;
     exchange->respond(std::move(response));
     return true;
