@@ -1,5 +1,7 @@
 #include "server/api/api.h"
 
+#include <boost/algorithm/string/case_conv.hpp>
+#include <boost/algorithm/string/trim.hpp>
 #include <boost/asio/post.hpp>
 #include <utility>
 
@@ -10,9 +12,10 @@ namespace {
 
 constexpr size_t kLongBody = size_t{16} << 10;  // bytes that are worked on beside the loop
 
-bool is_json(std::string_view content_type) {
+bool is_json(const std::string& content_type) {
   if (content_type.empty()) return true;
-  const std::string_view type = content_type.substr(0, content_type.find(';'));
+  const std::string type = boost::algorithm::to_lower_copy(
+      boost::algorithm::trim_copy(content_type.substr(0, content_type.find(';'))));
   return type == "application/json" || type == "text/json" ||
          (type.starts_with("application/") && type.ends_with("+json"));
 }

@@ -29,7 +29,7 @@ std::string read_role(const Json& message, std::string_view where) {
     refuse(place, fmt::format("found {}, allowed are system, developer, user, assistant and tool",
                               base::printable(role)));
   }
-  return std::string(role);
+  return std::string(role == "developer" ? "system" : role);  // its newer name
 }
 
 // Text, or a list of parts that are text.

@@ -17,7 +17,17 @@ uint64_t random_seed() {
   return random();
 }
 
+void check_bias(int vocabulary, const ApiRequest& request) {
+  for (const auto& [id, bias] : request.generation.options.sampling.logit_bias) {
+    if (id < vocabulary) continue;
+    throw ApiError(
+        400, fmt::format("logit_bias: found token {}, allowed are 0 to {}", id, vocabulary - 1),
+        "logit_bias");
+  }
+}
+
 void prepare(const ServedModel& model, ApiRequest& request) {
+  check_bias(model.model->info().vocabulary, request);
   GenerationRequest& generation = request.generation;
   if (!request.seeded) generation.options.sampling.seed = random_seed();
   generation.make_filter = grammar_filter(request, model);
