@@ -126,7 +126,10 @@ void Scheduler::cancel_all() noexcept {
 void Scheduler::run() noexcept {
   while (wait_for_work()) {
     drop_expired();
+    const size_t before = running_.size();
     admit();
+    // Whoever looks during the step sees who is in it.
+    if (running_.size() > before) publish();
     if (!running_.empty()) step();
     remove_ended();
     publish();
