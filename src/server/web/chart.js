@@ -20,12 +20,13 @@ const layerOf = (name) => Number(/\.(\d+)\./.exec(name)?.[1] ?? -1);
 function highest(tensors, weights, all) {
   const most = Math.max(1, ...tensors.filter((_, i) => weights[i] * WIDTH >= all)
     .map((tensor) => tensor.bits_per_weight));
-  return [4, 8, 16, 32].find((limit) => most <= limit * 1.02) ?? Math.ceil(most);
+  const step = [1, 2, 4].find((one) => most <= 5 * one) ?? 8;
+  return { step, limit: step * Math.ceil(most / step) };
 }
 
-function scale(limit) {
+function scale({ limit, step }) {
   const lines = [];
-  for (let value = 0; value <= limit; value += limit / 4) {
+  for (let value = 0; value <= limit; value += step) {
     const y = PLOT.top + PLOT.height * (1 - value / limit);
     lines.push(svg("line", { class: "grid", x1: LEFT, x2: WIDTH, y1: y, y2: y }),
       svg("text", { class: "tick", x: LEFT - 8, y: y + 4, "text-anchor": "end" }, value));
@@ -42,7 +43,7 @@ function describe(tensor) {
 export function bitsChart(tensors) {
   const weights = tensors.map((tensor) => tensor.rows * tensor.cols);
   const all = weights.reduce((sum, value) => sum + value, 0);
-  const limit = highest(tensors, weights, all);
+  const axis = highest(tensors, weights, all);
   const codecs = codecsOf(tensors);
   const bars = [];
   const layers = [];
@@ -50,7 +51,7 @@ export function bitsChart(tensors) {
   let layer = -1;
   tensors.forEach((tensor, i) => {
     const width = (PLOT.width * weights[i]) / all;
-    const height = PLOT.height * Math.min(1, tensor.bits_per_weight / limit);
+    const height = PLOT.height * Math.min(1, tensor.bits_per_weight / axis.limit);
     const gap = width > 4 ? 1 : 0;
     bars.push(svg("rect", { class: `tensor codec-${codecs.indexOf(tensor.codec)}`, x, width: width - gap,
       y: PLOT.top + PLOT.height - height, height }, svg("title", {}, describe(tensor))));
@@ -64,7 +65,7 @@ export function bitsChart(tensors) {
     svg("text", { class: "tick", x: at.x, y: HEIGHT - 5 }, at.layer));
   return svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
     "aria-label": `Bits a weight of ${tensors.length} tensors; the table below has the figures` },
-  scale(limit), bars, labels);
+  scale(axis), bars, labels);
 }
 
 export function legend(tensors) {

@@ -20,7 +20,7 @@ export function large(value) {
   return count(value);
 }
 
-export const rate = (value) => value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0);
+export const rate = (value) => (value === 0 ? "0" : value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0));
 
 export const bits = (value) => value.toFixed(value < 10 ? 2 : 0);
 
