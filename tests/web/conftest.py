@@ -89,6 +89,16 @@ def page(watched, mock):
     return watched.open(mock.url)
 
 
+@pytest.fixture(scope="module")
+def module_page(browser):
+    """One page for tests that only call its modules' functions."""
+    server, watched = MockServer(), Watched(browser)
+    yield watched.open(server.url)
+    watched.close()
+    server.close()
+    assert watched.problems == []
+
+
 def send(page, text):
     page.fill("#prompt", text)
     page.press("#prompt", "Enter")

@@ -134,7 +134,7 @@ RENDER = """async (text) => {
 
 
 @pytest.mark.parametrize("name", HEAVY)
-def test_heavy_text_is_quick_and_shallow(page, name):
-    result = page.evaluate(RENDER, HEAVY[name])
+def test_heavy_text_is_quick_and_shallow(module_page, name):
+    result = module_page.evaluate(RENDER, HEAVY[name])
     assert result["took"] < 3000
     assert result["depth"] < 500

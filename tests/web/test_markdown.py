@@ -60,13 +60,13 @@ CASES = {
 
 
 @pytest.mark.parametrize("text", CASES)
-def test_markdown(page, text):
-    assert page.evaluate(RENDER, text) == CASES[text]
+def test_markdown(module_page, text):
+    assert module_page.evaluate(RENDER, text) == CASES[text]
 
 
-def test_growing_text_ends_as_the_whole_and_keeps_finished_blocks(page):
+def test_growing_text_ends_as_the_whole_and_keeps_finished_blocks(module_page):
     text = "\n\n".join(CASES)
-    same, kept = page.evaluate("""async (text) => {
+    same, kept = module_page.evaluate("""async (text) => {
       const { showMarkdown } = await import("./markdown.js");
       const [whole, grown] = [document.createElement("div"), document.createElement("div")];
       showMarkdown(grown, "first\\n\\nsecond");
@@ -95,9 +95,9 @@ EVENTS = """async ([pieces]) => {
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_event_streams_cut_anywhere(page, end, size):
+def test_event_streams_cut_anywhere(module_page, end, size):
     lines = [": comment", "", "data: é🙂 one", "", "event: x", "data:two", "data: three", "id: 4", "",
              "data: ", "", "data: [DONE]", "", "data: not finished"]
     raw = end.join(lines).encode()
     pieces = [list(raw[at:at + size]) for at in range(0, len(raw), size)]
-    assert page.evaluate(EVENTS, [pieces]) == ["é🙂 one", "two\nthree", "", "[DONE]"]
+    assert module_page.evaluate(EVENTS, [pieces]) == ["é🙂 one", "two\nthree", "", "[DONE]"]
