@@ -142,11 +142,9 @@ TEST(SchemaErrors, HostileSchemasEndSoon) {
              next + "\"}},";
   }
   EXPECT_NE(error_of(chain + R"("d60000": {"type": "null"}}})"), "");  // too large
-  // Each of 20 lists holds 2,000 of the next.
-  std::string counted = R"({"type": "integer"})";
-  for (int i = 0; i < 20; ++i) {
-    counted = R"({"type": "array", "minItems": 60000, "items": )" + counted + "}";
-  }
+  // Each of 20 lists holds 60,000 of the next.
+  const std::string counted = repeated(R"({"type": "array", "minItems": 60000, "items": )", 20) +
+                              R"({"type": "integer"})" + repeated("}", 20);
   EXPECT_NE(error_of(counted), "");
   // Thousands of alternatives in alternatives that all begin alike.
   std::string alike = R"({"type": "integer"})";

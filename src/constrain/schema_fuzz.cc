@@ -10,14 +10,15 @@
 
 namespace {
 
-using namespace upg::constrain;
+using upg::constrain::Grammar;
+namespace testing = upg::constrain::testing;
 
 void walk(const std::shared_ptr<const Grammar>& grammar, uint64_t seed) {
-  static const auto table = upg::constrain::testing::mixed_table(0, 1);
+  static const auto table = testing::mixed_table(0, 1);
   std::mt19937_64 random(seed);
-  const std::string text = upg::constrain::testing::random_walk(grammar, table, random, 10);
+  const std::string text = testing::random_walk(grammar, table, random, 10);
   if (text.empty()) return;
-  UPG_CHECK(upg::constrain::testing::read(grammar, text) == testing::Verdict::kWhole);
+  UPG_CHECK(testing::read(grammar, text) == testing::Verdict::kWhole);
   try {
     const upg::base::JsonDocument document(text, "text");
   } catch (const upg::Error& error) {  // members beyond the named ones may repeat
