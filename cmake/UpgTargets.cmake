@@ -56,6 +56,10 @@ function(upg_test name)
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 900)
 endfunction()
 
+if(UPG_FUZZ)
+  add_custom_target(fuzzers)
+endif()
+
 # upg_fuzz(NAME SOURCE x_fuzz.cc DEPS ...): a libFuzzer target, its seeds in tests/fuzz/NAME.
 function(upg_fuzz name)
   cmake_parse_arguments(ARG "" "SOURCE" "DEPS" ${ARGN})
@@ -65,5 +69,5 @@ function(upg_fuzz name)
   add_executable(${name} ${ARG_SOURCE})
   target_link_libraries(${name} PRIVATE upg_build_flags ${ARG_DEPS})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-  set_property(GLOBAL APPEND PROPERTY UPG_FUZZERS ${name})
+  add_dependencies(fuzzers ${name})
 endfunction()
