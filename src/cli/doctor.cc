@@ -8,6 +8,7 @@
 #include "base/threads.h"
 #include "cli/cli.h"
 #include "kernels/backend.h"
+#include "kernels/gpus.h"
 
 namespace upg::cli {
 namespace {
@@ -24,7 +25,7 @@ struct Findings {
   double bandwidth_one = 0;  // bytes a second
   double bandwidth_all = 0;
   std::string chosen;
-  std::string reason;
+  std::vector<kernels::GpuFacts> gpus;
 };
 
 Findings examine(const Common& common) {
@@ -36,6 +37,7 @@ Findings examine(const Common& common) {
   found.available = base::available_memory();
   const kernels::BackendRow& row = kernels::select_backend({});
   found.chosen = row.name;
+  found.gpus = kernels::measure_gpus();
   found.bandwidth_one = base::measure_read_bandwidth(1, kBandwidthSeconds);
   found.bandwidth_all = found.threads == 1
                             ? found.bandwidth_one
@@ -50,6 +52,21 @@ std::string describe_row(const kernels::BackendRow& row, std::string_view chosen
                      row.needs.empty() ? "any processor" : fmt::format("needs {}", row.needs));
 }
 
+std::string describe_gpu(const kernels::GpuFacts& gpu) {
+  return fmt::format(
+      "gpu         {} {}, {}, {} multiprocessors, driver {}\n"
+      "            {}, {} free; {:.0f} GB/s reading (measured)\n",
+      gpu.device, gpu.name, gpu.architecture, gpu.multiprocessors, gpu.driver,
+      base::format_bytes(gpu.memory), base::format_bytes(gpu.available),
+      gpu.read_bytes_per_second / 1e9);
+}
+
+// What single tokens are limited by: the memory of what was chosen.
+double read_bandwidth(const Findings& found) {
+  const bool on_gpu = !found.gpus.empty() && found.chosen == "cuda";
+  return on_gpu ? found.gpus[0].read_bytes_per_second : found.bandwidth_all;
+}
+
 void print_json(const Findings& found) {
   nlohmann::ordered_json json;
   json["cpu"] = found.cpu;
@@ -59,6 +76,17 @@ void print_json(const Findings& found) {
   json["available_bytes"] = found.available;
   json["read_bytes_per_second_one_thread"] = found.bandwidth_one;
   json["read_bytes_per_second"] = found.bandwidth_all;
+  json["gpus"] = nlohmann::ordered_json::array();
+  for (const kernels::GpuFacts& gpu : found.gpus) {
+    json["gpus"].push_back({{"device", gpu.device},
+                            {"name", gpu.name},
+                            {"architecture", gpu.architecture},
+                            {"driver", gpu.driver},
+                            {"multiprocessors", gpu.multiprocessors},
+                            {"memory_bytes", gpu.memory},
+                            {"available_bytes", gpu.available},
+                            {"read_bytes_per_second", gpu.read_bytes_per_second}});
+  }
   json["backend"] = found.chosen;
   for (const kernels::BackendRow& row : kernels::all_backends()) {
     json["backends"].push_back(
@@ -76,6 +104,7 @@ void print_findings(const Findings& found) {
   out += fmt::format(
       "bandwidth   {:.1f} GB/s reading with {} threads, {:.1f} GB/s with one (measured)\n",
       found.bandwidth_all / 1e9, found.threads, found.bandwidth_one / 1e9);
+  for (const kernels::GpuFacts& gpu : found.gpus) out += describe_gpu(gpu);
   out +=
       "backends    fastest first; the first that works here is chosen, UPG_CPU=NAME forces one\n";
   for (const kernels::BackendRow& row : kernels::all_backends())
@@ -84,7 +113,7 @@ void print_findings(const Findings& found) {
       "limit       a token reads every weight once: Phi-4 at ten to one ({:.1f} GB a token) can "
       "reach\n"
       "            {:.1f} tokens a second here, and needs about 6.5 GB of memory{}\n",
-      kPhi4TokenBytes / 1e9, found.bandwidth_all / kPhi4TokenBytes,
+      kPhi4TokenBytes / 1e9, read_bandwidth(found) / kPhi4TokenBytes,
       found.available < 6'500'000'000u ? " (more than is free now)" : "");
   print_text(out);
 }

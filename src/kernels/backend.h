@@ -288,6 +288,9 @@ struct BackendOptions {
   int threads = 0;              // 0: base::default_threads()
   Activations activations = Activations::kInt8;
   Fusion fusion = Fusion::kToken;  // GPUs only
+  // cuda: unquantised weights meet many inputs in cuBLAS, inputs rounded to 11 bits; for those who
+  // run a whole text through them.
+  bool library_products = false;
 };
 
 // A row of the table in registry.cc.

@@ -130,6 +130,7 @@ CudaBackend::CudaBackend(const BackendOptions& options)
       chooser_(step_, stream_.get()),
       fusion_(options.fusion),
       token_(limits_, stream_.get()) {
+  if (options.library_products) blas_.emplace(stream_.get());
   const cudaDeviceProp properties = properties_of(device_);
   description_ =
       fmt::format("cuda:{} {}, {} multiprocessors, {}", device_, properties.name,
@@ -184,16 +185,11 @@ void CudaBackend::upload(void* to, const void* from, size_t bytes) {
 
 void CudaBackend::download(void* to, const void* from, size_t bytes) {
   activate();
-  auto* target = static_cast<std::byte*>(to);
-  const auto* source = static_cast<const std::byte*>(from);
-  for (size_t done = 0; done < bytes; done += kBounceBytes) {
-    const size_t part = std::min(kBounceBytes, bytes - done);
-    check(
-        cudaMemcpyAsync(bounce_.data(), source + done, part, cudaMemcpyDeviceToHost, stream_.get()),
+  if (bytes > kBounceBytes) return uploader_.download(to, from, bytes);
+  check(cudaMemcpyAsync(bounce_.data(), from, bytes, cudaMemcpyDeviceToHost, stream_.get()),
         "download");
-    check(cudaStreamSynchronize(stream_.get()), "the device's work");
-    std::memcpy(target + done, bounce_.data(), part);
-  }
+  check(cudaStreamSynchronize(stream_.get()), "the device's work");
+  std::memcpy(to, bounce_.data(), bytes);
 }
 
 void CudaBackend::synchronise() {
@@ -318,12 +314,29 @@ void CudaBackend::matmul(float* y, const Linear& linear, const Prepared& x, int6
       multiply_several(weight.view(), view, out);
     } else if (weight.takes_integers()) {
       multiply_integers(weight.view(), view, out, stream_.get());
-    } else {
+    } else if (!multiply_by_library(weight.view(), view, out)) {
       multiply_floats(weight.view(), view, out, stream_.get());
     }
     launched("product");
     y += weight.rows();
   }
+}
+
+// Where it was asked for and pays: the weights are brought to float32 first.
+bool CudaBackend::multiply_by_library(const MatrixView& w, const InputView& x,
+                                      const OutputView& out) {
+  constexpr int64_t kManyInputs = 32;
+  if (!blas_ || w.kind == Kind::kMdcsr || x.rows < kManyInputs || out.bias != nullptr) return false;
+  const auto* weights = reinterpret_cast<const float*>(w.codes);
+  if (w.kind != Kind::kF32) {
+    float* floats = as_floats_.reserve<float>(w.rows * w.cols);
+    widen(w, floats, stream_.get());
+    weights = floats;
+  }
+  blas_->multiply(x.rows, w.rows, w.cols, {x.x, x.blocks * codec::kBlockColumns},
+                  {weights, w.cols, Flipped::kYes}, out.add ? 1 : 0, out.y, out.stride,
+                  Precision::kTensor);
+  return true;
 }
 
 void CudaBackend::rope(float* qkv, const AttentionShape& shape, const float* q_norm,

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/blas.h"
 #include "kernels/cuda/chooser.h"
 #include "kernels/cuda/device_weight.h"
 #include "kernels/cuda/geometry.h"
@@ -82,6 +84,7 @@ class CudaBackend final : public Backend {
                   std::span<const TokenChoice> choices) override;
   bool token_step(const TokenStep& step) override;
   uint64_t launches() const noexcept override { return launches_; }
+  int device() const noexcept { return device_; }
 
  private:
   // The stream, first member: destroyed last.
@@ -97,6 +100,7 @@ class CudaBackend final : public Backend {
 
   void launched(std::string_view what);  // after a launch: throws what it found wrong
   void activate() const;                 // this thread's calls go to the device
+  bool multiply_by_library(const MatrixView& weight, const InputView& x, const OutputView& out);
   DeviceInput::Slot& slot_for(const DeviceInput::Form& form);
   // Whether the input of `linear` comes to its product's tiles in one kernel.
   bool fuses_input(int64_t rows, const Linear& linear) const;
@@ -126,6 +130,8 @@ class CudaBackend final : public Backend {
   Chooser chooser_;
   Fusion fusion_;
   TokenRunner token_;
+  std::optional<Blas> blas_;
+  DeviceArray as_floats_;  // weights for it
   uint64_t launches_ = 0;
 };
 

@@ -18,6 +18,15 @@ namespace upg::kernels::cuda {
 void sparse_to_path4(const uint8_t* masks, const uint8_t* codes, const uint32_t* offsets,
                      int64_t row_groups, int64_t blocks, uint8_t* out, cudaStream_t stream);
 
+// Half-width elements of a raw matrix as float32, [rows, cols].
+void widen(const MatrixView& w, float* out, cudaStream_t stream);
+
+// ---- the device (facts.cu)
+
+// Bytes a second, the best of a few passes over memory that no cache holds; 0 when there is too
+// little of it. Waits.
+double measure_read(int multiprocessors, uint64_t available) noexcept;
+
 // ---- inputs of products (prepare.cu)
 
 struct PreparedForm {

@@ -1,8 +1,14 @@
 // A build without the CUDA toolkit: no row.
 #include "kernels/cuda/rows.h"
+#include "kernels/gpus.h"
 
-namespace upg::kernels::cuda {
+namespace upg::kernels {
+
+std::vector<GpuFacts> measure_gpus() { return {}; }
+
+namespace cuda {
 
 std::span<const BackendRow> rows() noexcept { return {}; }
 
-}  // namespace upg::kernels::cuda
+}  // namespace cuda
+}  // namespace upg::kernels

@@ -64,12 +64,25 @@ __global__ void sparse_kernel(const uint8_t* masks, const uint8_t* codes, const 
   }
 }
 
+__global__ void widen_kernel(const uint16_t* in, int64_t count, bool bf16, float* out) {
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += stride) {
+    out[i] = bf16 ? bf16_bits_to_float(in[i]) : half_bits_to_float(in[i]);
+  }
+}
+
 }  // namespace
 
 void sparse_to_path4(const uint8_t* masks, const uint8_t* codes, const uint32_t* offsets,
                      int64_t row_groups, int64_t blocks, uint8_t* out, cudaStream_t stream) {
   sparse_kernel<<<static_cast<unsigned>(row_groups), kWarp, 0, stream>>>(masks, codes, offsets,
                                                                          blocks, out);
+}
+
+void widen(const MatrixView& w, float* out, cudaStream_t stream) {
+  widen_kernel<<<2048, 256, 0, stream>>>(reinterpret_cast<const uint16_t*>(w.codes),
+                                         w.rows * w.cols, w.kind == Kind::kBF16, out);
 }
 
 }  // namespace upg::kernels::cuda

@@ -89,6 +89,30 @@ struct Uploader::Impl {
     next = (next + count) % kPieces;
     return std::min(bytes, count * kPiece);
   }
+
+  // Likewise, back.
+  size_t fetch(std::byte* to, const std::byte* from, size_t bytes) {
+    const size_t count = std::min(kPieces / 2, (bytes + kPiece - 1) / kPiece);
+    const auto size = [&](size_t i) { return std::min(kPiece, bytes - i * kPiece); };
+    for (size_t i = 0; i < count; ++i) {
+      const size_t slot = (next + i) % kPieces;
+      free[slot].wait();
+      if (pinned[slot].bytes() < size(i)) pinned[slot] = PinnedArray(kPiece);
+      check(cudaMemcpyAsync(pinned[slot].data(), from + i * kPiece, size(i), cudaMemcpyDeviceToHost,
+                            stream),
+            "download");
+      free[slot].record(stream);
+    }
+    team.for_each(static_cast<int64_t>(count), [&](int64_t index, int) {
+      check(cudaSetDevice(device), "choosing the device");  // of this thread
+      const auto i = static_cast<size_t>(index);
+      const size_t slot = (next + i) % kPieces;
+      free[slot].wait();
+      std::memcpy(to + i * kPiece, pinned[slot].data(), size(i));
+    });
+    next = (next + count) % kPieces;
+    return std::min(bytes, count * kPiece);
+  }
 };
 
 Uploader::Uploader(cudaStream_t stream, int threads) : impl_(new Impl(stream, threads)) {}
@@ -102,6 +126,17 @@ void Uploader::upload(void* to, const void* from, size_t bytes) {
     target += sent;
     source += sent;
     bytes -= sent;
+  }
+}
+
+void Uploader::download(void* to, const void* from, size_t bytes) {
+  auto* target = static_cast<std::byte*>(to);
+  const auto* source = static_cast<const std::byte*>(from);
+  while (bytes > 0) {
+    const size_t fetched = impl_->fetch(target, source, bytes);
+    target += fetched;
+    source += fetched;
+    bytes -= fetched;
   }
 }
 

@@ -81,7 +81,8 @@ class Event {
 };
 
 // Queues copies to the device from memory that may change or go afterwards: pieces go through
-// pinned memory, filled by several threads while the device fetches the pieces before.
+// pinned memory, filled by several threads while the device fetches the pieces before. Large copies
+// back go the same way, and are waited for.
 class Uploader {
  public:
   Uploader(cudaStream_t stream, int threads);
@@ -89,6 +90,7 @@ class Uploader {
   Uploader(const Uploader&) = delete;
   Uploader& operator=(const Uploader&) = delete;
   void upload(void* to, const void* from, size_t bytes);
+  void download(void* to, const void* from, size_t bytes);
 
  private:
   struct Impl;
