@@ -54,7 +54,9 @@ struct CompressOptions {
   // Bytes of memory it may take, 0: no limit. Activations go to a file beside the output when they
   // do not fit; what does not fit even then is an error.
   uint64_t max_ram = 0;
-  int threads = 0;     // 0: the physical cores this process may use
+  int threads = 0;  // 0: the physical cores this process may use
+  // Where calibration computes: cpu, cuda, cuda:N. Same file format, not the same bytes.
+  std::string device = "cpu";
   bool force = false;  // replace an existing output; start over where a journal lies
   // Go on with the journal (OUTPUT.journal) that a calibrated compression leaves when it is
   // stopped: the same job only. Without a journal everything starts afresh.

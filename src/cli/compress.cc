@@ -306,6 +306,10 @@ void add_compress(CLI::App& app, Common& common) {
   verb->add_flag("--recommend", flags->recommend,
                  "Only print what each way to compress it comes to here: size, expected loss, "
                  "whether it fits memory, tokens a second; measures a little");
+  verb->add_option(
+          "--device", flags->options.device,
+          "Where calibration computes: cpu, cuda, cuda:N (the GPU needs cuBLAS and cuSOLVER)")
+      ->capture_default_str();
   verb->add_option("--max-ram", flags->max_ram,
                    "Memory it may take (8G, 8GiB, 8000M): activations go to a file beside the "
                    "output when they do not fit");

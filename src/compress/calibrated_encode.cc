@@ -15,7 +15,6 @@ namespace upg::compression {
 namespace {
 
 constexpr int64_t kTrainBlocks = 2048;
-constexpr int64_t kChunkElements = int64_t{1} << 19;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -63,13 +62,13 @@ int path_bits(const codec::Codec& codec) noexcept {
 }
 
 EncodedMatrix encode_calibrated(const SourceMatrix& source, const Storage& storage,
-                                const uint8_t* signs, const CodingProblem& problem,
+                                const uint8_t* signs, const Problem& problem,
                                 const CodingOptions& options, base::ThreadTeam& team,
                                 const Tick& tick, CodingLoss& loss) {
   if (is_sparse(*storage.codec)) {
     SparseCodingOptions sparse;
     sparse.drift_share = options.drift_share;
-    return encode_sparse_calibrated(source, storage, problem, sparse, team, tick, loss);
+    return encode_sparse_calibrated(source, storage, problem.on_host(), sparse, team, tick, loss);
   }
   const int bits = path_bits(*storage.codec);
   UPG_CHECK(bits > 0 && storage.rotated == (signs != nullptr));
@@ -77,23 +76,8 @@ EncodedMatrix encode_calibrated(const SourceMatrix& source, const Storage& stora
   const double begin = now();
   const codec::PathFit fit = train(source, reader, bits);
   const double trained = now();
-  const FeedbackCoder coder(problem, fit, options);
   codec::PathAssembly assembly(source.rows, source.cols, fit.palettes);
-  const int64_t step = std::max<int64_t>(kChunkElements / reader.stored_cols() / 32 * 32, 32);
-  Buffers buffers(team, step * reader.stored_cols());
-  ChunkLoop loop(source.rows, source.cols, step, 0, tick);
-  std::vector<CodingLoss> losses(static_cast<size_t>(loop.chunks()));
-  loop.run(team, [&](int64_t chunk, int64_t first, int64_t count, int thread) {
-    float* rows = buffers.of(thread);
-    reader.read(first, count, rows);
-    losses[static_cast<size_t>(chunk)] = coder.code(first, count, rows, assembly);
-    reader.release(first, count);
-  });
-  loss = {};
-  for (const CodingLoss& one : losses) {  // in order: the same for any team
-    loss.loss += one.loss;
-    loss.power += one.power;
-  }
+  loss = problem.code({reader, source.rows, source.cols, fit, options, assembly, team, tick});
   EncodedMatrix encoded(assembly.finish());
   encoded.sums = measure_error(source, encoded.bind(source, *storage.codec, signs), team, tick);
   encoded.train_seconds = trained - begin;

@@ -47,10 +47,8 @@ Calibration::Calibration(const Plan& plan, const CompressOptions& options,
   text_ = read_calibration(text, options.calibrate, plan.source.checkpoint, config.vocabulary,
                            options.calibration_windows, window_tokens(config));
   two_bases_ = activations_in_two_bases(plan);
-  kernels::BackendOptions backend;
-  backend.device = "cpu";  // a journal written there is continued there, to the same bytes
-  backend.threads = plan.threads;
-  backend_ = kernels::create_backend(backend);
+  // A journal written on one device is continued there, to the same bytes.
+  device_ = make_calibration_device(options.device, team);
   CalibratorOptions calibrator;
   calibrator.in_memory = plan.activations_in_memory;
   calibrator.folder = folder;
@@ -59,8 +57,8 @@ Calibration::Calibration(const Plan& plan, const CompressOptions& options,
     if (pass_) pass_(std::min(1.0, passed_ / (2.0 * text_.windows)));
   };
   calibrator.reached = [this](int layer) { reached(layer); };
-  calibrator_.emplace(model::ModelSource::open(plan.source.checkpoint.folder()), text_, *backend_,
-                      team, std::move(calibrator));
+  calibrator_.emplace(model::ModelSource::open(plan.source.checkpoint.folder()), text_, *device_,
+                      std::move(calibrator));
 }
 
 bool calibrates(const Plan& plan, const CompressOptions& options) {
@@ -80,7 +78,7 @@ EncodedMatrix Calibration::encode(const TensorSpec& spec, const SourceMatrix& so
                                   const std::function<void(double)>& pass) {
   pass_ = pass;
   passed_ = 0;
-  const CodingProblem& problem =
+  const Problem& problem =
       calibrator_->problem_for(spec, signs, two_bases_.contains(activation_of(spec)));
   const double begin = now();
   CodingLoss loss;
@@ -143,8 +141,8 @@ CalibrationFacts Calibration::facts() const {
       .text_hash = text_hash_,
       .windows = text_.windows,
       .tokens = text_.tokens,
-      .kernels = std::string(backend_->name()),
-      .blas = blas_name(),
+      .kernels = std::string(device_->backend().name()),
+      .blas = device_->algebra(),
       .coding = fmt::format("{}; drift {}, rounds {}, closings {}, damping {}", kCodingVersion,
                             coding_.drift_share, coding_.rounds,
                             coding_.all_closings ? "all" : "nearest", CalibratorOptions().damping)};

@@ -70,7 +70,7 @@ class Calibration {
   std::string text_hash_;
   int64_t hidden_;
   CodingOptions coding_;
-  std::unique_ptr<kernels::Backend> backend_;
+  std::unique_ptr<CalibrationDevice> device_;
   std::optional<Calibrator> calibrator_;
   std::list<Kept> kept_;
   std::set<std::string> two_bases_;   // activations whose matrices are not all rotated alike

@@ -204,8 +204,8 @@ class Rates {
     CodingLoss loss;
     const auto begin = std::chrono::steady_clock::now();
     const EncodedMatrix encoded =
-        encode_calibrated(source, storage, storage.rotated ? signs.data() : nullptr, *probe.problem,
-                          CodingOptions(), team_, {}, loss);
+        encode_calibrated(source, storage, storage.rotated ? signs.data() : nullptr,
+                          *as_problem(*probe.problem), CodingOptions(), team_, {}, loss);
     rates.train_block =
         encoded.train_seconds /
         (static_cast<double>(kRows) * static_cast<double>(probe.cols) / codec::kBlockColumns);

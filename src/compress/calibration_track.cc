@@ -82,16 +82,10 @@ void CalibrationTrack::multiply(float* y, const kernels::Linear& linear, const f
   backend_.matmul(y, linear, backend_.prepare(x, text_.tokens, linear), text_.tokens, store);
 }
 
-const float* CalibrationTrack::host(const kernels::Buffer& buffer, int64_t cols) {
-  host_.resize(static_cast<size_t>(text_.tokens * cols));
-  backend_.download(host_.data(), buffer.floats(), host_.size() * sizeof(float));
-  return host_.data();
-}
-
 const float* CalibrationTrack::attention_input(int window) {
   norm(window, layer.attention_norm.floats());
   stream_.release(window);
-  return host(normed_, config_.hidden);
+  return normed_.floats();
 }
 
 const float* CalibrationTrack::attended(int window) {
@@ -107,7 +101,7 @@ const float* CalibrationTrack::attended(int window) {
   backend_.attention(heads_.floats(), qkv_.floats(), shape, cache);
   backend_.download(attended_.window(window), heads_.floats(), heads_.size());
   stream_.release(window);
-  return attended_.window(window);
+  return heads_.floats();
 }
 
 const float* CalibrationTrack::mlp_input(int window) {
@@ -118,7 +112,7 @@ const float* CalibrationTrack::mlp_input(int window) {
   attended_.release(window);
   norm(window, layer.mlp_norm.floats());
   stream_.release(window);
-  return host(normed_, config_.hidden);
+  return normed_.floats();
 }
 
 const float* CalibrationTrack::gated(int window) {
@@ -126,7 +120,7 @@ const float* CalibrationTrack::gated(int window) {
   multiply(gate_up_.floats(), layer.gate_up, normed_.floats(), Store::kSet);
   backend_.swiglu(gated_.floats(), gate_up_.floats(), text_.tokens, config_.intermediate);
   stream_.release(window);
-  return host(gated_, config_.intermediate);
+  return gated_.floats();
 }
 
 void CalibrationTrack::finish(int window) {
@@ -141,7 +135,7 @@ void CalibrationTrack::finish(int window) {
 
 const float* CalibrationTrack::final_input(int window, const float* final_norm) {
   norm(window, final_norm);
-  return host(normed_, config_.hidden);
+  return normed_.floats();
 }
 
 }  // namespace upg::compression

@@ -30,8 +30,8 @@ class CalibrationTrack {
   kernels::LayerWeights layer;
   int window_size = 0;  // attention's, of this layer
 
-  // Inputs of the layer's matrices for one window, [tokens, cols], valid until the next call of
-  // any.
+  // Inputs of the layer's matrices for one window, [tokens, cols], in the backend's memory, valid
+  // until the next call of any. Work may still be queued there.
   const float* attention_input(int window);  // of qkv
   const float* attended(int window);         // of attention_out
   const float* mlp_input(int window);  // of gate_up; once a window: adds attention_out's output
@@ -39,6 +39,8 @@ class CalibrationTrack {
   void finish(int window);             // adds down's output: the stream stands after the layer
   // The residual stream [tokens, hidden] as the last of these calls for the window left it.
   const float* stream(int window) { return stream_.window(window); }
+  // The same in the backend's memory, after attended() or gated() of that window.
+  const float* stream_there() const noexcept { return x_.floats(); }
   // bytes: [tokens, hidden] floats, in place of what the stream was.
   void set_stream(int window, std::span<const std::byte> bytes);
   void release(int window) noexcept { stream_.release(window); }  // the stream's pages
@@ -49,7 +51,6 @@ class CalibrationTrack {
   void begin(int window);
   void norm(int window, const float* weight);
   void multiply(float* y, const kernels::Linear& linear, const float* x, kernels::Store store);
-  const float* host(const kernels::Buffer& buffer, int64_t cols);
 
   const model::ModelConfig& config_;
   kernels::Backend& backend_;
@@ -58,7 +59,6 @@ class CalibrationTrack {
   ActivationStore attended_;  // [tokens, q_width] a window
   kernels::Buffer x_, normed_, qkv_, heads_, gate_up_, gated_, cache_k_, cache_v_;
   std::vector<int32_t> pages_;
-  std::vector<float> host_;
 };
 
 }  // namespace upg::compression

@@ -52,20 +52,20 @@ int find_stage(const TensorSpec& spec) {
 }  // namespace
 
 Calibrator::Calibrator(std::shared_ptr<const model::ModelSource> source,
-                       const CalibrationText& text, kernels::Backend& backend,
-                       base::ThreadTeam& team, CalibratorOptions options)
+                       const CalibrationText& text, CalibrationDevice& device,
+                       CalibratorOptions options)
     : source_(std::move(source)),
       text_(text),
-      backend_(backend),
-      team_(team),
+      device_(device),
+      backend_(device.backend()),
       options_(std::move(options)),
-      original_(source_->config(), backend, text, options_.folder, options_.in_memory),
-      compressed_(source_->config(), backend, text, options_.folder, options_.in_memory) {
+      original_(source_->config(), backend_, text, options_.folder, options_.in_memory),
+      compressed_(source_->config(), backend_, text, options_.folder, options_.in_memory) {
   for (const TensorSpec& spec : source_->specs()) {
     if (spec.name != "model.norm.weight") continue;
     const std::vector<float> values = source_->vector(spec);
-    final_norm_ = backend.allocate(values.size() * sizeof(float));
-    backend.upload(final_norm_.floats(), values.data(), final_norm_.size());
+    final_norm_ = backend_.allocate(values.size() * sizeof(float));
+    backend_.upload(final_norm_.floats(), values.data(), final_norm_.size());
   }
   start_over();
 }
@@ -132,16 +132,17 @@ void Calibrator::run_stage(int stage) {
 
 void Calibrator::measure(int64_t cols, bool adds, std::string_view what,
                          const std::function<const float*(CalibrationTrack&, int)>& input) {
-  sums_.emplace(cols, true, adds ? source_->config().hidden : 0);
+  sums_ = device_.sums(cols, adds ? source_->config().hidden : 0);
   for (int window = 0; window < text_.windows; ++window) {
     const double begin = now();
     const float* compressed = input(compressed_, window);
     const float* original = input(original_, window);
+    backend_.synchronise();
     const double ready = now();
-    sums_->add(compressed, original, text_.tokens, team_);
+    sums_->add(compressed, original, text_.tokens);
     if (adds) {
-      sums_->add_residual(compressed_.stream(window), original_.stream(window), compressed,
-                          text_.tokens, team_);
+      sums_->add_residual(compressed_.stream_there(), original_.stream_there(), compressed,
+                          text_.tokens);
       compressed_.release(window);
       original_.release(window);
     }
@@ -151,8 +152,8 @@ void Calibrator::measure(int64_t cols, bool adds, std::string_view what,
   }
 }
 
-const CodingProblem& Calibrator::problem_for(const TensorSpec& spec, const uint8_t* signs,
-                                             bool keep_sums) {
+const Problem& Calibrator::problem_for(const TensorSpec& spec, const uint8_t* signs,
+                                       bool keep_sums) {
   const bool is_head = spec.role == Role::kHead;
   const std::string activation = is_head ? spec.name : spec.activation;
   if (activation != activation_) {
@@ -175,10 +176,9 @@ const CodingProblem& Calibrator::problem_for(const TensorSpec& spec, const uint8
   if (!problem_ || problem_signs_ != signs) {
     const double begin = now();
     problem_.reset();
-    UPG_CHECK(sums_.has_value());
-    Moments moments = keep_sums ? sums_->in_basis(signs) : std::move(*sums_).in_basis(signs);
+    UPG_CHECK(sums_ != nullptr);
+    problem_ = sums_->problem(signs, options_.damping, spec.name, keep_sums);
     if (!keep_sums) sums_.reset();
-    problem_.emplace(std::move(moments), options_.damping, spec.name);
     problem_signs_ = signs;
     factor_seconds_ += now() - begin;
   }

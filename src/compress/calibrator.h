@@ -9,15 +9,12 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 
-#include "base/threads.h"
+#include "compress/calibration_device.h"
 #include "compress/calibration_text.h"
 #include "compress/calibration_track.h"
-#include "compress/coding_problem.h"
-#include "compress/moments.h"
 #include "kernels/backend.h"
 #include "model/source.h"
 
@@ -36,14 +33,13 @@ class Calibrator {
  public:
   // source: the original checkpoint; must outlive this.
   Calibrator(std::shared_ptr<const model::ModelSource> source, const CalibrationText& text,
-             kernels::Backend& backend, base::ThreadTeam& team, CalibratorOptions options);
+             CalibrationDevice& device, CalibratorOptions options);
   ~Calibrator();
 
   // The problem of a matrix of a layer or of an untied head, in the basis that `signs` gives (null:
   // not rotated). Valid until the next call. Runs the layers up to it first. keep_sums: another
   // matrix may ask for the same inputs in another basis.
-  const CodingProblem& problem_for(const model::TensorSpec& spec, const uint8_t* signs,
-                                   bool keep_sums);
+  const Problem& problem_for(const model::TensorSpec& spec, const uint8_t* signs, bool keep_sums);
 
   // The matrix as it will be in the file, for everything after it. What it views must live until
   // the next layer's first matrix is coded.
@@ -72,8 +68,8 @@ class Calibrator {
 
   std::shared_ptr<const model::ModelSource> source_;
   const CalibrationText& text_;
+  CalibrationDevice& device_;
   kernels::Backend& backend_;
-  base::ThreadTeam& team_;
   CalibratorOptions options_;
   CalibrationTrack original_;
   CalibrationTrack compressed_;
@@ -81,8 +77,8 @@ class Calibrator {
   int layer_ = -1;          // the one the tracks are in
   int next_stage_ = 0;      // of it: the first whose inputs have not been computed
   std::string activation_;  // whose moments sums_ holds
-  std::optional<MomentSums> sums_;
-  std::optional<CodingProblem> problem_;
+  std::unique_ptr<Sums> sums_;
+  std::unique_ptr<Problem> problem_;
   const uint8_t* problem_signs_ = nullptr;
   double forward_seconds_ = 0;
   double moments_seconds_ = 0;

@@ -18,8 +18,6 @@ namespace {
 using codec::kBlockColumns;
 using codec::kChainLength;
 
-constexpr double kMaxDamping = 10;
-
 using Small = std::array<double, 256>;  // [16, 16]
 
 // Columns of `matrix` [rows, n] in a new order, in place.
@@ -135,48 +133,78 @@ Small invert(const Small& inverse_v, const std::array<double, 16>& d) {
 
 }  // namespace
 
+void fail_moments(std::string_view tensor, float found) {
+  throw Error(ErrorCode::kInvalidData,
+              fmt::format("{}: the calibration text makes its inputs overflow; found {} in their "
+                          "second moments, allowed are finite values (VALUE)",
+                          tensor, found));
+}
+
+void fail_factor(std::string_view tensor) {
+  throw Error(ErrorCode::kInvalidData,
+              fmt::format("{}: the second moments of its inputs cannot be factorised, found no "
+                          "damping up to {} that helps (VALUE)",
+                          tensor, kMaxDamping));
+}
+
+std::vector<int32_t> coding_order(const std::vector<float>& diagonal) {
+  const size_t blocks = diagonal.size() / kBlockColumns;
+  std::vector<double> energy(blocks);
+  for (size_t c = 0; c < diagonal.size(); ++c) energy[c / kBlockColumns] += diagonal[c];
+  std::vector<size_t> by_energy(blocks);
+  std::iota(by_energy.begin(), by_energy.end(), 0);
+  std::stable_sort(by_energy.begin(), by_energy.end(),
+                   [&](size_t a, size_t b) { return energy[a] > energy[b]; });
+  std::vector<int32_t> order;
+  for (const size_t block : by_energy) {
+    const auto first = static_cast<int32_t>(block) * static_cast<int32_t>(kBlockColumns);
+    for (int chain = 0; chain < codec::kChainsPerBlock; ++chain) {
+      for (int p = 0; p < kChainLength; ++p) order.push_back(first + codec::column_of(chain, p));
+    }
+  }
+  return order;
+}
+
+ChainProblem make_chain(const float* factor, const float* gram, const float* pivots,
+                        double damping) {
+  Small v;
+  Small k;
+  std::array<double, 16> d;
+  std::copy_n(factor, 256, v.begin());
+  std::copy_n(gram, 256, k.begin());
+  std::copy_n(pivots, 16, d.begin());
+  for (int i = 0; i < 16; ++i) k[at(i, i)] += damping;
+  ChainProblem out;
+  const Small inverse_v = invert_unit_upper(v);
+  out.feedback = metric_of(inverse_v, d);
+  out.carry_in = narrowed(inverse_v);
+  factorise_small(k, v, d);
+  const Small inverse_alone = invert_unit_upper(v);
+  out.alone = metric_of(inverse_alone, d);
+  out.inverse = narrowed(invert(inverse_alone, d));
+  return out;
+}
+
 CodingProblem::CodingProblem(Moments moments, double damping, std::string_view tensor)
     : cols_(moments.cols) {
   UPG_CHECK(cols_ % kBlockColumns == 0);
   UPG_CHECK(moments.gram.size() == static_cast<size_t>(cols_ * cols_));
   for (const std::vector<float>* matrix : {&moments.gram, &moments.drift, &moments.residual}) {
     for (const float value : *matrix) {
-      if (std::isfinite(value)) continue;
-      throw Error(
-          ErrorCode::kInvalidData,
-          fmt::format("{}: the calibration text makes its inputs overflow; found {} in their "
-                      "second moments, allowed are finite values (VALUE)",
-                      tensor, value));
+      if (!std::isfinite(value)) fail_moments(tensor, value);
     }
   }
-  choose_order(moments);
+  std::vector<float> diagonal;
+  for (int64_t c = 0; c < cols_; ++c) {
+    diagonal.push_back(moments.gram[static_cast<size_t>(c * (cols_ + 1))]);
+  }
+  order_ = coding_order(diagonal);
   gram_ = reordered(std::move(moments.gram), order_);
   if (!moments.drift.empty()) drift_ = reordered(std::move(moments.drift), order_);
   residual_ = std::move(moments.residual);
   reorder_columns(residual_, order_);
   build_factor(damping, tensor);
   build_chains();
-}
-
-void CodingProblem::choose_order(const Moments& moments) {
-  const int64_t blocks = cols_ / kBlockColumns;
-  std::vector<double> energy(static_cast<size_t>(blocks));
-  for (int64_t c = 0; c < cols_; ++c) {
-    energy[static_cast<size_t>(c / kBlockColumns)] +=
-        moments.gram[static_cast<size_t>(c * (cols_ + 1))];
-  }
-  std::vector<int64_t> by_energy(static_cast<size_t>(blocks));
-  std::iota(by_energy.begin(), by_energy.end(), 0);
-  std::stable_sort(by_energy.begin(), by_energy.end(), [&](int64_t a, int64_t b) {
-    return energy[static_cast<size_t>(a)] > energy[static_cast<size_t>(b)];
-  });
-  for (const int64_t block : by_energy) {
-    for (int chain = 0; chain < codec::kChainsPerBlock; ++chain) {
-      for (int p = 0; p < kChainLength; ++p) {
-        order_.push_back(static_cast<int32_t>(block * kBlockColumns + codec::column_of(chain, p)));
-      }
-    }
-  }
 }
 
 void CodingProblem::build_factor(double damping, std::string_view tensor) {
@@ -192,38 +220,20 @@ void CodingProblem::build_factor(double damping, std::string_view tensor) {
     pivots_ = factorise(cols_, factor_.data());
     if (!pivots_.empty()) break;
   }
-  if (pivots_.empty()) {
-    throw Error(ErrorCode::kInvalidData,
-                fmt::format("{}: the second moments of its inputs cannot be factorised, found no "
-                            "damping up to {} that helps (VALUE)",
-                            tensor, kMaxDamping));
-  }
+  if (pivots_.empty()) fail_factor(tensor);
   damping_ *= mean;
 }
 
 void CodingProblem::build_chains() {
-  chains_.resize(static_cast<size_t>(cols_ / kChainLength));
-  for (size_t chain = 0; chain < chains_.size(); ++chain) {
-    const size_t first = chain * kChainLength;
-    const auto n = static_cast<size_t>(cols_);
-    Small v;
-    Small k;
-    std::array<double, 16> d;
+  const auto n = static_cast<size_t>(cols_);
+  std::array<float, 256> factor;
+  std::array<float, 256> gram;
+  for (size_t first = 0; first < n; first += 16) {
     for (size_t i = 0; i < 16; ++i) {
-      d[i] = pivots_[first + i];
-      for (size_t j = 0; j < 16; ++j) {
-        v[16 * i + j] = factor_[(first + i) * n + first + j];
-        k[16 * i + j] = gram_[(first + i) * n + first + j] + (i == j ? damping_ : 0);
-      }
+      std::copy_n(factor_.data() + (first + i) * n + first, 16, factor.data() + 16 * i);
+      std::copy_n(gram_.data() + (first + i) * n + first, 16, gram.data() + 16 * i);
     }
-    ChainProblem& out = chains_[chain];
-    const Small inverse_v = invert_unit_upper(v);
-    out.feedback = metric_of(inverse_v, d);
-    out.carry_in = narrowed(inverse_v);
-    factorise_small(k, v, d);
-    const Small inverse_alone = invert_unit_upper(v);
-    out.alone = metric_of(inverse_alone, d);
-    out.inverse = narrowed(invert(inverse_alone, d));
+    chains_.push_back(make_chain(factor.data(), gram.data(), pivots_.data() + first, damping_));
   }
 }
 

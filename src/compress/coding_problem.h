@@ -34,6 +34,17 @@ struct ChainProblem {
   std::array<float, 256> inverse = {};   // of the chain's part of the Gram matrix
 };
 
+// The columns in the order they are coded in. diagonal: of the Gram matrix, [cols].
+std::vector<int32_t> coding_order(const std::vector<float>& diagonal);
+// factor, gram: the chain's part of those matrices, [16, 16]; pivots: [16]. damping: as it was
+// added to the diagonal of what was factorised.
+ChainProblem make_chain(const float* factor, const float* gram, const float* pivots,
+                        double damping);
+// Throws Error(kInvalidData) naming the tensor: a moment that is no number, no factor.
+[[noreturn]] void fail_moments(std::string_view tensor, float found);
+[[noreturn]] void fail_factor(std::string_view tensor);
+inline constexpr double kMaxDamping = 10;
+
 class CodingProblem {
  public:
   // damping: added to the diagonal, as a share of its mean; raised until the factor exists.
@@ -56,7 +67,6 @@ class CodingProblem {
   void undo_drift(float share, int64_t first, int64_t count, float* targets, float* scratch) const;
 
  private:
-  void choose_order(const Moments& moments);
   void build_factor(double damping, std::string_view tensor);
   void build_chains();
 
