@@ -231,6 +231,26 @@ void refuse_grammar(ApiRequest&, const Json&, std::string_view where) {
 }
 
 constexpr std::string_view kBool = R"({"type":"boolean"})";
+constexpr std::string_view kMessages =
+    R"({"type":"array","minItems":1,"items":{"type":"object","required":["role","content"],)"
+    R"("properties":{"role":{"enum":["system","developer","user","assistant","tool"]},)"
+    R"("content":{"anyOf":[{"type":"string"},{"type":"array","items":{"type":"object",)"
+    R"("required":["type","text"],"properties":{"type":{"const":"text"},)"
+    R"("text":{"type":"string"}}}},{"type":"null"}]}}}})";
+constexpr std::string_view kBias =
+    R"({"type":"object","propertyNames":{"pattern":"^[0-9]{1,9}$"},)"
+    R"("additionalProperties":{"type":"number","minimum":-100,"maximum":100}})";
+constexpr std::string_view kFormat =
+    R"({"anyOf":[{"type":"object","required":["type"],)"
+    R"("properties":{"type":{"enum":["text","json_object"]}}},)"
+    R"({"type":"object","required":["type","json_schema"],"properties":{)"
+    R"("type":{"const":"json_schema"},"json_schema":{"type":"object","required":["schema"],)"
+    R"("properties":{"schema":{"type":"object"}}}}}]})";
+constexpr std::string_view kTools =
+    R"({"type":"array","maxItems":128,"items":{"type":"object","required":["type","function"],)"
+    R"("properties":{"type":{"const":"function"},"function":{"type":"object",)"
+    R"("required":["name"],"properties":{"name":{"type":"string","minLength":1},)"
+    R"("description":{"type":"string"},"parameters":{"type":"object"}}}}}})";
 constexpr std::string_view kPrompt =
     R"({"anyOf":[{"type":"string"},{"type":"array","items":{"type":"string"},"minItems":1},)"
     R"({"type":"array","items":{"type":"integer","minimum":0},"minItems":1}]})";
@@ -240,7 +260,7 @@ constexpr Field kFields[] = {
     {"model", kChat | kText | kEmbed, R"({"type":"string"})",
      "Which model; with one model loaded any name will do",
      [](ApiRequest& r, const Json& v, std::string_view w) { r.model = v.as_string(w); }},
-    {"messages", kChat, R"({"type":"array","minItems":1,"items":{"type":"object"}})",
+    {"messages", kChat, kMessages,
      "The conversation: role (system, developer, user, assistant, tool) and content (text or parts of type text)",
      [](ApiRequest& r, const Json& v, std::string_view w) { r.messages = read_messages(v, w); }},
     {"prompt", kText, kPrompt, "The text to continue, as it stands: text, token ids, or a list of either",
@@ -292,7 +312,7 @@ constexpr Field kFields[] = {
      [](ApiRequest& r, const Json& v, std::string_view w) {
        r.generation.options.ignore_end_of_text = v.as_bool(w);
      }},
-    {"logit_bias", kWrite, R"({"type":"object"})", "Token id to what is added to its logit, -100 to 100",
+    {"logit_bias", kWrite, kBias, "Token id to what is added to its logit, -100 to 100",
      read_logit_bias},
     {"n", kWrite, R"({"type":"integer","minimum":1,"maximum":64})",
      "Answers; their seeds are seed, seed + 1, ...",
@@ -300,18 +320,18 @@ constexpr Field kFields[] = {
     {"best_of", kText, R"({"type":"integer","minimum":1,"maximum":64})", "Only equal to n", read_best_of},
     {"stream", kWrite, kBool, "Server-sent events, token by token",
      [](ApiRequest& r, const Json& v, std::string_view w) { r.stream = v.as_bool(w); }},
-    {"stream_options", kWrite, R"({"type":"object"})", "include_usage: a last chunk with the usage",
+    {"stream_options", kWrite, R"({"type":"object","properties":{"include_usage":{"type":"boolean"}}})", "include_usage: a last chunk with the usage",
      read_stream_options},
-    {"logprobs", kWrite, R"({"type":["boolean","integer"]})",
-     "Chat: true; completions: how many others, 0 to 20. Of the raw softmax, before the samplers",
-     read_logprobs},
+    {"logprobs", kChat, kBool, "Of each token, from the raw softmax, before the samplers", read_logprobs},
+    {"logprobs", kText, R"({"type":"integer","minimum":0,"maximum":20})",
+     "The same, with so many others beside each token", read_logprobs},
     {"top_logprobs", kChat, R"({"type":"integer","minimum":0,"maximum":20})",
      "How many others beside each token", read_top_logprobs},
     {"echo", kText, kBool, "The prompt before the answer",
      [](ApiRequest& r, const Json& v, std::string_view w) { r.echo = v.as_bool(w); }},
-    {"response_format", kWrite, R"({"type":"object"})",
+    {"response_format", kWrite, kFormat,
      "text, json_object, or json_schema: the answer is held to it", read_response_format},
-    {"tools", kChat, R"({"type":"array"})", "Functions the model may call", read_tools},
+    {"tools", kChat, kTools, "Functions the model may call", read_tools},
     {"tool_choice", kChat, R"({"anyOf":[{"enum":["auto","none","required"]},{"type":"object"}]})",
      "auto, none, required, or one function", read_tool_choice},
     {"parallel_tool_calls", kChat, kBool, "More than one call an answer",
