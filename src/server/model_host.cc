@@ -110,11 +110,12 @@ void ModelHost::load(const std::string& id, Entry& entry) {
       error = Error(ErrorCode::kOutOfMemory, fmt::format("{}: out of memory", id));
     }
     boost::asio::post(loop_, [this, id, model, error] { loaded(id, model, error); });
+    if (model) model->token_table();  // so that no request has to wait for it
   });
 }
 
-void ModelHost::loaded(const std::string& id, ServedModelPointer model,
-                       std::optional<Error> error) {
+void ModelHost::loaded(const std::string& id, const ServedModelPointer& model,
+                       const std::optional<Error>& error) {
   Entry& entry = entries_[id];
   entry.loading = false;
   entry.model = model;

@@ -112,7 +112,8 @@ class ModelHost {
     Clock::time_point waiting_since = {};
   };
   void load(const std::string& id, Entry& entry);
-  void loaded(const std::string& id, ServedModelPointer model, std::optional<Error> error);
+  void loaded(const std::string& id, const ServedModelPointer& model,
+              const std::optional<Error>& error);
   bool make_place();
   void unload(const std::string& id, Entry& entry, std::string_view why);
   void post(std::function<void()> work);

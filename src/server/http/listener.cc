@@ -29,7 +29,7 @@ asio::ip::tcp::endpoint resolve(asio::io_context& loop, const Address& address) 
 
 Listener::Listener(asio::io_context& loop, const Address& address, ConnectionContext& context,
                    asio::ssl::context* tls)
-    : loop_(loop), context_(context), tls_(tls), acceptor_(loop), sweeper_(loop), pause_(loop) {
+    : context_(context), tls_(tls), acceptor_(loop), sweeper_(loop), pause_(loop) {
   const asio::ip::tcp::endpoint endpoint = resolve(loop, address);
   error_code error;
   acceptor_.open(endpoint.protocol(), error);

@@ -42,7 +42,6 @@ class Listener {
   void sweep();
   void set_date();
 
-  asio::io_context& loop_;
   ConnectionContext& context_;
   asio::ssl::context* tls_;
   asio::ip::tcp::acceptor acceptor_;
