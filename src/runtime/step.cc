@@ -297,7 +297,11 @@ bool Step::choose(float* logits, std::span<const Wanted> wanted) {
   if (!engine_.backend->choose_ids(ids, logits, engine_.info.vocabulary, choices)) return false;
   for (size_t i = 0; i < ids.size(); ++i) {
     Part& part = *wanted[i].part;
-    if (ids[i] >= 0 && part.continuation->allows(ids[i])) part.chosen = ids[i];
+    try {
+      if (ids[i] >= 0 && part.continuation->allows(ids[i])) part.chosen = ids[i];
+    } catch (const Error&) {
+      // Its filter gave up: next() will say so, to this sequence alone.
+    }
   }
   return true;
 }

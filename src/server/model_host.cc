@@ -65,6 +65,7 @@ void ModelHost::stop() noexcept {
   }
   wake_.notify_one();
   thread_.join();
+  stopped_ = true;
   work_.clear();
   for (auto& [id, entry] : entries_) {
     if (entry.model) entry.model->scheduler.stop();
@@ -108,14 +109,21 @@ void ModelHost::load(const std::string& id, Entry& entry) {
       error = failed;
     } catch (const std::bad_alloc&) {
       error = Error(ErrorCode::kOutOfMemory, fmt::format("{}: out of memory", id));
+    } catch (const std::exception& failed) {
+      error = Error(ErrorCode::kIo, fmt::format("{}: {}", id, failed.what()));
     }
     boost::asio::post(loop_, [this, id, model, error] { loaded(id, model, error); });
-    if (model) model->token_table();  // so that no request has to wait for it
+    try {
+      if (model) model->token_table();  // so that no request has to wait for it
+    } catch (const std::exception&) {
+      // No tokenizer: requests that need it will be told so.
+    }
   });
 }
 
 void ModelHost::loaded(const std::string& id, const ServedModelPointer& model,
                        const std::optional<Error>& error) {
+  if (stopped_) return;  // nobody waits any more
   Entry& entry = entries_[id];
   entry.loading = false;
   entry.model = model;
@@ -160,6 +168,12 @@ void ModelHost::unload(const std::string& id, Entry& entry, std::string_view why
 }
 
 void ModelHost::sweep() {
+  for (auto& [id, entry] : entries_) {
+    if (!entry.model || !entry.model->scheduler.state().failed) continue;
+    // A device that is lost does not come back within this process: a service manager starts anew.
+    if (!options_.on_demand) failure_ = Error(ErrorCode::kDevice, id + ": its device has failed");
+    if (options_.on_demand && entry.model.use_count() == 1) unload(id, entry, "its device failed");
+  }
   if (!options_.on_demand) return;
   for (auto& [id, entry] : entries_) {
     if (entry.waiting.empty() || entry.loading) continue;

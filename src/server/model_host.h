@@ -126,6 +126,7 @@ class ModelHost {
   Log& log_;
   std::map<std::string, Entry, std::less<>> entries_;
   std::optional<Error> failure_;
+  bool stopped_ = false;  // on the loop's thread
 
   std::mutex mutex_;
   std::condition_variable wake_;

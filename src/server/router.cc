@@ -109,6 +109,7 @@ class Router::LoggedExchange : public http::Exchange,
     response.headers.emplace_back("X-Content-Type-Options", "nosniff");
     if (router_.origin_allowed(request().origin)) {
       response.headers.emplace_back("Access-Control-Allow-Origin", request().origin);
+      response.headers.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
       response.headers.emplace_back("Vary", "Origin");
     }
   }
@@ -141,6 +142,13 @@ class Router::LoggedExchange : public http::Exchange,
   bool noted_ = false;
 };
 
+bool Router::admits(std::string_view path, std::string_view authorization) const {
+  const auto is_public = [&](const RouteRow& row) {
+    return row.access == Access::kPublic && path_matches(row.path, path);
+  };
+  return std::any_of(routes().begin(), routes().end(), is_public) || keys_.allow(authorization);
+}
+
 void Router::handle(const http::ExchangePointer& inner) {
   const auto exchange = std::make_shared<LoggedExchange>(*this, inner);
   answer(exchange, exchange->route);
@@ -167,6 +175,12 @@ void Router::answer(const http::ExchangePointer& exchange, std::string_view& rou
     return exchange->respond(std::move(response));
   }
   route = row->path;
+  if (row->access != Access::kPublic && is_rebound(request)) {
+    return respond_error(exchange,
+                         ApiError(403,
+                                  "Host: a server for this machine alone is called localhost, "
+                                  "or by its address (or --cors-origin names it)"));
+  }
   if (row->method != "GET" && is_foreign(request)) {
     return respond_error(exchange,
                          ApiError(403, "this web origin may not use the server (--cors-origin)"));
@@ -220,7 +234,9 @@ void Router::answer_options(const http::ExchangePointer& exchange) const {
   response.headers.emplace_back("Allow", methods);
   if (origin_allowed(request.origin)) {
     response.headers.emplace_back("Access-Control-Allow-Methods", methods);
-    response.headers.emplace_back("Access-Control-Allow-Headers", "Authorization, Content-Type");
+    response.headers.emplace_back(
+        "Access-Control-Allow-Headers",
+        request.wanted_headers.empty() ? "Authorization, Content-Type" : request.wanted_headers);
     response.headers.emplace_back("Access-Control-Max-Age", "86400");
   }
   exchange->respond(std::move(response));
@@ -231,6 +247,24 @@ bool Router::is_foreign(const http::Request& request) const {
   if (request.origin.empty() || origin_allowed(request.origin)) return false;
   const size_t scheme = request.origin.find("://");
   return scheme == std::string::npos || request.origin.substr(scheme + 3) != request.host;
+}
+
+// A name that somebody made point here reaches a server without keys from any web page; such a page
+// is of the same origin as its own requests. So only names that this machine has for itself count.
+bool Router::is_rebound(const http::Request& request) const {
+  if (!options_.loopback_only || !keys_.open()) return false;
+  std::string_view host = request.host;
+  if (const size_t colon = host.rfind(':');
+      colon != std::string_view::npos && host.find(']', colon) == std::string_view::npos) {
+    host = host.substr(0, colon);
+  }
+  const bool address =
+      host.starts_with('[') || host.find_first_not_of("0123456789.") == std::string_view::npos;
+  if (host.empty() || address || host == "localhost" || host.ends_with(".localhost")) return false;
+  return std::none_of(options_.cors_origins.begin(), options_.cors_origins.end(),
+                      [&](const std::string& origin) {
+                        return origin == "*" || origin.find(host) != std::string::npos;
+                      });
 }
 
 bool Router::origin_allowed(std::string_view origin) const {

@@ -65,6 +65,16 @@ void Scheduler::stop() noexcept {
 
 std::vector<JobHandle> Scheduler::submit(std::span<const GenerationRequest> requests, int choices,
                                          const std::shared_ptr<GenerationSink>& sink) {
+  // Before anything is made: what comes with one request counts as what comes with many.
+  const size_t wanted = requests.size() * static_cast<size_t>(choices);
+  const auto full = [&] {
+    const auto most = static_cast<size_t>(options_.queue);
+    return queue_.size() >= most || (!queue_.empty() && queue_.size() + wanted > most);
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    if (full()) return {};
+  }
   std::vector<JobPointer> jobs;
   for (const GenerationRequest& request : requests) {
     for (int choice = 0; choice < choices; ++choice) {
@@ -84,7 +94,7 @@ std::vector<JobHandle> Scheduler::submit(std::span<const GenerationRequest> requ
     if (state_.failed || stopping_) {
       throw Error(ErrorCode::kDevice, "the model does not run any more");
     }
-    if (queue_.size() >= static_cast<size_t>(options_.queue)) return {};
+    if (full()) return {};
     for (JobPointer& job : jobs) {
       metrics_.queued(static_cast<int>(job->request.prompt.size()));
       handles.emplace_back(job);
@@ -125,12 +135,18 @@ void Scheduler::cancel_all() noexcept {
 
 void Scheduler::run() noexcept {
   while (wait_for_work()) {
-    drop_expired();
-    const size_t before = running_.size();
-    admit();
-    // Whoever looks during the step sees who is in it.
-    if (running_.size() > before) publish();
-    if (!running_.empty()) step();
+    try {
+      drop_expired();
+      const size_t before = running_.size();
+      admit();
+      // Whoever looks during the step sees who is in it.
+      if (running_.size() > before) publish();
+      if (!running_.empty()) step();
+    } catch (const Error& error) {
+      fail_all(error);
+    } catch (const std::exception& error) {
+      fail_all(Error(ErrorCode::kOutOfMemory, error.what()));
+    }
     remove_ended();
     publish();
   }
@@ -182,6 +198,8 @@ void Scheduler::drop_expired() {
 }
 
 void Scheduler::admit() {
+  // Who did not fit does not fit until somebody has gone; trying would only empty the prefixes.
+  if (blocked_ && !running_.empty()) return;
   while (running_.size() < static_cast<size_t>(options_.parallel)) {
     JobPointer job;
     {
@@ -228,6 +246,7 @@ bool Scheduler::start(const JobPointer& job) {
                      static_cast<int>(running_.size());
   if (!make_room_for(std::min(needed, cache.pages)) && !running_.empty()) {
     if (prefix.sequence != 0) give_back(*job, prefix);
+    blocked_ = true;
     return false;
   }
   if (prefix.sequence == 0) prefix.sequence = model_.create_sequence();
@@ -248,7 +267,7 @@ bool Scheduler::start(const JobPointer& job) {
 // The longest there is: of a kept sequence, or a fork of one that another request has.
 Prefix Scheduler::find_prefix(const Job& job) {
   const std::span<const int32_t> usable = std::span(job.tokens).first(job.tokens.size() - 1);
-  const Job* best = nullptr;
+  Job* best = nullptr;
   int tokens = prefixes_.longest(usable);
   for (const JobPointer& other : running_) {
     const int common = std::min(common_prefix(other->tokens, usable), other->computed);
@@ -257,6 +276,7 @@ Prefix Scheduler::find_prefix(const Job& job) {
     best = other.get();
   }
   if (best == nullptr) return prefixes_.take(job.tokens);
+  best->shares_page = true;  // whichever writes first takes a copy
   return {model_.fork_sequence(best->sequence(), tokens), tokens};
 }
 
@@ -367,6 +387,8 @@ void Scheduler::preempt_youngest() {
   model_.free_sequence(job->sequence());
   job->set_sequence(0);
   job->computed = 0;
+  job->hidden_sum.clear();
+  if (job->reads_prompt()) job->prompt_logprobs.clear();
   metrics_.preempted();
   const std::lock_guard lock(mutex_);
   known_ = running_;
@@ -450,6 +472,7 @@ void Scheduler::end(const JobPointer& pointer, GenerationResult result, bool kee
   Job& job = *pointer;
   if (std::exchange(job.ended, true)) return;
   job.detach();
+  blocked_ = false;
   release(job, keep);
   result.prompt_tokens = static_cast<int>(job.request.prompt.size());
   result.cached_tokens = job.cached;

@@ -120,6 +120,7 @@ class Scheduler {
   StepPlanner planner_;
   std::vector<JobPointer> running_;  // the oldest first; the scheduler's thread alone
 
+  bool blocked_ = false;               // the next request has to wait for pages
   int generated_ = 0;                  // tokens of the present step
   double seconds_a_prompt_token_ = 0;  // measured; 0: not yet
   double seconds_a_writing_step_ = 0;

@@ -89,6 +89,10 @@ class SchedulerTest : public testing::Test {
     auto jobs = scheduler_->submit({&what, 1}, choices, sink);
     return {sink, std::move(jobs)};
   }
+  std::vector<float> embedding_of(const GenerationRequest& what) {
+    const auto [sink, jobs] = submit(what);
+    return sink->wait().embedding;
+  }
   // The text of a request that has the model for itself.
   std::string alone(std::string_view prompt, int tokens) {
     FakeModel model({});
@@ -193,6 +197,27 @@ TEST_F(SchedulerTest, AFullCachePreemptsTheYoungest) {
   expect_no_leak();
 }
 
+// A long text to embed is preempted by others that write, and its mean is of each token once.
+TEST_F(SchedulerTest, APreemptedEmbeddingIsComputedAnew) {
+  make({.context = 640, .pages = 21, .step = milliseconds(1)}, {.parallel = 3, .chunk = 32});
+  const auto [a, ja] = submit(request(*model_, long_text(30, 'a'), 300));
+  const auto [b, jb] = submit(request(*model_, long_text(30, 'b'), 300));
+  b->wait_for_pieces(2);
+  GenerationRequest what = request(*model_, long_text(500, 'e'), 0);
+  what.embedding = true;
+  const std::vector<float> found = embedding_of(what);
+  FakeModel fresh({});
+  Scheduler scheduler(fresh, {}, metrics_.model("alone"));
+  const auto sink = std::make_shared<Collector>();
+  scheduler.submit({&what, 1}, 1, sink);
+  const std::vector<float> wanted = sink->wait().embedding;
+  ASSERT_EQ(found.size(), wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR(found[i], wanted[i], 1e-6);
+  EXPECT_EQ(a->text(), alone(long_text(30, 'a'), 300));
+  EXPECT_EQ(b->text(), alone(long_text(30, 'b'), 300));
+  expect_no_leak();
+}
+
 TEST_F(SchedulerTest, AFullQueueTakesNoMore) {
   make({.step = milliseconds(20)}, {.parallel = 1, .queue = 3});
   std::vector<std::shared_ptr<Collector>> sinks;
@@ -274,7 +299,7 @@ TEST_F(SchedulerTest, NoTokensAskedForAndEmbeddings) {
   EXPECT_EQ(submit(request(*model_, "abc", 0)).first->text(), "");
   GenerationRequest what = request(*model_, "aaab", 0);
   what.embedding = true;
-  const std::vector<float> embedding = submit(what).first->wait().embedding;
+  const std::vector<float> embedding = embedding_of(what);
   ASSERT_EQ(embedding.size(), 4U);
   // 'a' % 4 = 1 three times, 'b' % 4 = 2 once, of length 1.
   EXPECT_NEAR(embedding[1], 3 / std::sqrt(10.0), 1e-6);

@@ -21,6 +21,10 @@ namespace {
 
 constexpr std::chrono::milliseconds kTick{250};
 
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
 }  // namespace
 
 struct Server::Impl {
@@ -30,15 +34,20 @@ struct Server::Impl {
         tls(make_tls(options.certificate, options.private_key)),
         models(loop, options.host, std::move(loader), metrics, log),
         api{loop, workers, models, metrics, log, options.api},
-        router(api, {options.cors_origins, options.public_metrics}),
+        router(api,
+               {options.cors_origins, options.public_metrics, is_loopback(options.address.host)}),
         signals(loop, SIGINT, SIGTERM, SIGHUP),
         tick(loop) {
     router.set_keys(ApiKeys(options.api_keys, options.api_key_file));
     context.limits = options.limits;
     context.handler = [this](const http::ExchangePointer& exchange) { router.handle(exchange); };
+    context.admits = [this](std::string_view path, std::string_view key) {
+      return router.admits(path, key);
+    };
     context.error_body = [this](int status, std::string_view what) {
       metrics.http_answer("none", status);
-      return error_json(ApiError(status, std::string(what)));
+      return error_json(
+          ApiError(status, std::string(what), {}, status == 401 ? "invalid_api_key" : ""));
     };
     std::random_device random;
     context.id_prefix = fmt::format("{:08x}-", random());
@@ -121,7 +130,7 @@ void Server::Impl::on_tick() {
   }
   if (!draining && models.failure()) {
     failure = models.failure();
-    begin_drain("the model could not be loaded");
+    begin_drain(failure->what());
     drain_until = Clock::now();
   }
   if (draining && (Clock::now() >= drain_until || (!listener->busy() && models.idle()))) {
@@ -159,7 +168,14 @@ void Server::run() {
   impl.models.begin();
   impl.wait_for_signal();
   impl.on_tick();
-  impl.loop.run();
+  while (!impl.loop.stopped()) {
+    try {
+      impl.loop.run();
+    } catch (const std::exception& error) {
+      // Of one connection or request; the others go on.
+      impl.log.error("unexpected", {{"error", std::string_view(error.what())}});
+    }
+  }
   impl.log.info("stopped", {});
   if (impl.failure) throw *impl.failure;
 }

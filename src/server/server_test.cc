@@ -164,7 +164,7 @@ TEST(Server, WhatIsWrongIsNamed) {
   for (const Bad& bad : cases) {
     TestClient client(server.port());
     client.send(
-        fmt::format("POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        fmt::format("POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                     "Content-Length: {}\r\n\r\n{}",
                     bad.path, bad.body.size(), bad.body));
     const Answer answer = client.read_answer();
@@ -268,8 +268,8 @@ TEST(Server, DeadlinesOfConnections) {
   TestClient header(server.port());
   TestClient body(server.port());
   TestClient idle(server.port());
-  header.send("GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: ");
-  body.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{");
+  header.send("GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ");
+  body.send("POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{");
   const Answer late = header.read_answer();
   EXPECT_EQ(late.status, 408);
   EXPECT_THAT(late.body, HasSubstr("\"error\""));
@@ -398,6 +398,54 @@ TEST(Server, OtherOriginsMayNotWriteUnlessTheyAreNamed) {
       ask(server.port(), "OPTIONS", kText, {}, "Origin: https://chat.example\r\n");
   EXPECT_EQ(before.status, 204);
   EXPECT_THAT(before.head, HasSubstr("Access-Control-Allow-Headers: Authorization, Content-Type"));
+}
+
+// A page whose name was made to point at this machine asks from its own origin.
+TEST(Server, ANameThatIsNotThisMachinesOwnIsRefusedWithoutKeys) {
+  const auto with_host = [](int port, std::string_view host) {
+    TestClient client(port);
+    client.send(fmt::format("GET /props HTTP/1.1\r\nHost: {}\r\n\r\n", host));
+    return client.read_answer().status;
+  };
+  TestServer open;
+  EXPECT_EQ(with_host(open.port(), "evil.example:8080"), 403);
+  for (const std::string_view own : {"localhost", "localhost:1", "127.0.0.1:80", "[::1]:80"}) {
+    EXPECT_EQ(with_host(open.port(), own), 200) << own;
+  }
+  ServerOptions options;
+  options.cors_origins = {"https://chat.example"};
+  TestServer named(options);
+  EXPECT_EQ(with_host(named.port(), "chat.example"), 200);
+}
+
+// No key, no body: it is not even read.
+TEST(Server, ABodyWithoutAKeyIsNotAwaited) {
+  ServerOptions options;
+  options.api_keys = {"k"};
+  TestServer server(options);
+  TestClient client(server.port());
+  client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n");
+  EXPECT_EQ(client.read_answer().status, 401);
+}
+
+// A flood of requests whose answers nobody reads is not kept in memory.
+TEST(Server, PipelinedRequestsThatNobodyReadsArePaused) {
+  TestServer server;
+  const auto resident = [&] {
+    const json props = json::parse(ask(server.port(), "GET", "/props").body);
+    return props["memory"]["resident_bytes"].get<int64_t>();
+  };
+  TestClient client(server.port());
+  std::string flood;
+  while (flood.size() < (1 << 20)) flood += "GET /style.css HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  const int64_t before = resident();
+  std::thread writer([&] {
+    for (int i = 0; i < 64; ++i) client.send(flood);
+  });
+  std::this_thread::sleep_for(milliseconds(500));
+  EXPECT_LT(resident() - before, int64_t{16} << 20);
+  client.shut_down();
+  writer.join();
 }
 
 TEST(Server, SeveralModelsOnDemand) {

@@ -12,7 +12,7 @@ import pytest
 
 from raw_http import Connection, dribble
 
-HOST = b"Host: test\r\n"
+HOST = b"Host: localhost\r\n"
 OK = b"GET /health HTTP/1.1\r\n" + HOST + b"\r\n"
 BODY = b'{"content":"a"}'
 TOKENIZE = b"POST /tokenize HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"

@@ -333,7 +333,11 @@ void Answer::send_part(Choice& choice, std::string_view delta) {
 void Answer::send_end(Choice& choice) {
   if (!choice.begun) send_delta(choice, "");
   const std::string reason = fmt::format("\"{}\"", choice.text.finish_reason);
-  out_ += chunk(choice, is_chat() ? R"("delta":{})" : R"("text":"")", "null", reason);
+  const std::string logprobs =
+      is_chat() && !choice.unsent.empty()
+          ? chat_logprobs_json(*model_->model, std::exchange(choice.unsent, {}))
+          : "null";
+  out_ += chunk(choice, is_chat() ? R"("delta":{})" : R"("text":"")", logprobs, reason);
 }
 
 void Answer::end_stream() {

@@ -139,6 +139,8 @@ void embeddings(Api& api, const http::ExchangePointer& exchange) {
         respond_error(exchange, error);
       } catch (const Error& error) {
         respond_error(exchange, request_error(error, {}));
+      } catch (const std::bad_alloc&) {
+        respond_error(exchange, ApiError(503, "out of memory"));
       }
     });
   });

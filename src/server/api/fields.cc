@@ -360,6 +360,14 @@ void check_together(const ApiRequest& request) {
     const std::string_view name = request.route == Route::kCompletion ? "prompt" : "input";
     throw ApiError(400, fmt::format("{}: found none", name), name);
   }
+  constexpr size_t kMostAnswers = 2048;
+  const size_t answers = request.prompts.size() * static_cast<size_t>(request.choices);
+  if (answers > kMostAnswers) {
+    throw ApiError(400,
+                   fmt::format("n: {} prompts with {} answers each, allowed are {} answers",
+                               request.prompts.size(), request.choices, kMostAnswers),
+                   "n");
+  }
   if (request.best_of != 0 && request.best_of != request.choices) {
     throw ApiError(400, "best_of: only equal to n", "best_of");
   }

@@ -47,6 +47,8 @@ Finish answer_with(Api& api, const http::ExchangePointer& exchange, const Served
       respond_error(exchange, error);
     } catch (const Error& error) {
       respond_error(exchange, request_error(error, {}));
+    } catch (const std::bad_alloc&) {
+      respond_error(exchange, ApiError(503, "out of memory"));
     }
   };
 }

@@ -120,7 +120,7 @@ Connection::Connection(std::unique_ptr<ByteStream> stream, ConnectionContext& co
   stream_->socket().set_option(asio::ip::tcp::no_delay(true), error);
 }
 
-Connection::~Connection() = default;
+Connection::~Connection() { release_body(); }
 
 void Connection::start() {
   const auto self = shared_from_this();
@@ -136,7 +136,7 @@ void Connection::start() {
 
 void Connection::read() {
   constexpr size_t kMostPipelined = size_t{64} << 10;
-  const bool full = state_ == State::kHandling && in_.size() > kMostPipelined;
+  const bool full = state_ != State::kLingering && in_.size() > kMostPipelined;
   if (reading_ || end_of_input_ || full || state_ == State::kClosed) return;
   reading_ = true;
   const auto self = shared_from_this();
@@ -200,6 +200,8 @@ bool Connection::parse() {
     since_ = Clock::now();
     if (!error || error == beast_http::error::need_more) continue_if_expected();
   }
+  const bool goes_on = !error || error == beast_http::error::need_more;
+  if (goes_on && header_checked_ && !reserve_body()) return false;
   if (error == beast_http::error::need_more) {
     // Of a body all is taken but an unfinished line between two chunks, or trailers.
     constexpr size_t kMostChunkLine = size_t{16} << 10;
@@ -220,10 +222,38 @@ bool Connection::parse() {
 
 bool Connection::check_header() {
   const auto& header = parser_->get();
-  const auto refusal = check_request_header(header, context_.limits);
-  if (!refusal) return true;
-  reject(refusal->status, refusal->what);
-  return false;
+  if (const auto refusal = check_request_header(header, context_.limits)) {
+    reject(refusal->status, refusal->what);
+    return false;
+  }
+  if (parser_->is_done()) return true;
+  const Target target = split_target(text_of(header.target()));
+  const bool one = header.count(field::authorization) <= 1;
+  const std::string key = one ? text_of(header[field::authorization]) : std::string();
+  if (context_.admits && !context_.admits(target.path, key)) {
+    reject(401, "no valid API key");
+    return false;
+  }
+  return reserve_body();
+}
+
+// All bodies together have a bound: a declared length counts from the start, chunks as they come.
+bool Connection::reserve_body() {
+  const auto declared = parser_->content_length();
+  const size_t held = declared ? *declared : parser_->get().body().size();
+  if (held <= reserved_) return true;
+  if (context_.body_bytes + held - reserved_ > context_.limits.all_bodies_bytes) {
+    reject(503, "too many large requests at the same time");
+    return false;
+  }
+  context_.body_bytes += held - reserved_;
+  reserved_ = held;
+  return true;
+}
+
+void Connection::release_body() {
+  context_.body_bytes -= reserved_;
+  reserved_ = 0;
 }
 
 void Connection::continue_if_expected() {
@@ -261,6 +291,7 @@ void Connection::dispatch() {
   }
   request.host = text_of(message[field::host]);
   request.origin = text_of(message[field::origin]);
+  request.wanted_headers = text_of(message[field::access_control_request_headers]);
   request.if_none_match = text_of(message[field::if_none_match]);
   request.peer = peer_;
   request.id = text_of(message["X-Request-Id"]);
@@ -273,6 +304,7 @@ void Connection::dispatch() {
   keep_alive_ = message.keep_alive() && !context_.draining;
   head_only_ = request.method == "HEAD";
   parser_.reset();
+  release_body();
   state_ = State::kHandling;
   exchange_ = std::make_shared<ConnectionExchange>(shared_from_this(), std::move(request));
   const ExchangePointer exchange = exchange_;
@@ -337,7 +369,14 @@ void Connection::flush() {
   if (writing_ || out_.empty()) return;
   writing_ = true;
   write_began_ = Clock::now();
-  in_flight_.swap(out_);
+  // A large answer in slices, so that the time limit is one on progress.
+  constexpr size_t kSlice = size_t{1} << 20;
+  if (out_.size() <= kSlice) {
+    in_flight_.swap(out_);
+  } else {
+    in_flight_.assign(out_, 0, kSlice);
+    out_.erase(0, kSlice);
+  }
   const auto self = shared_from_this();
   stream_->write_all(asio::buffer(in_flight_),
                      [self](error_code error, size_t) { self->on_written(error); });
@@ -377,6 +416,7 @@ void Connection::disconnected() {
 void Connection::abort() {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
+  release_body();
   error_code ignored;
   stream_->socket().close(ignored);
   if (const auto exchange = std::exchange(exchange_, nullptr)) exchange->disconnected();
@@ -394,6 +434,7 @@ void Connection::sweep(Clock::time_point now) {
       if (now - since_ > limits.header) abort();
       return;
     case State::kReading:
+      if (close_when_written_) return;  // the limit on writing ends it
       if (!parser_) {
         if (now - last_read_ > limits.idle && !writing_) abort();
       } else if (!header_checked_) {

@@ -27,10 +27,11 @@ struct Limits {
   size_t header_bytes = size_t{32} << 10;
   int header_fields = 100;
   size_t body_bytes = size_t{16} << 20;
-  size_t output_bytes = size_t{256} << 10;  // waiting for a reader
-  std::chrono::seconds idle{75};            // between requests
-  std::chrono::seconds header{10};          // from a request's first byte to the end of its header
-  std::chrono::seconds body{30};            // between two parts of a body
+  size_t all_bodies_bytes = size_t{1} << 30;  // of all connections, while they come in
+  size_t output_bytes = size_t{256} << 10;    // waiting for a reader
+  std::chrono::seconds idle{75};              // between requests
+  std::chrono::seconds header{10};  // from a request's first byte to the end of its header
+  std::chrono::seconds body{30};    // between two parts of a body
   std::chrono::seconds whole_body{300};
   std::chrono::seconds write{30};
   std::chrono::seconds linger{2};  // after the last answer, so that the client can read it
@@ -43,6 +44,10 @@ struct ConnectionContext {
   std::function<void(ExchangePointer)> handler;
   // Of a request that is refused here: status and what is wrong with it; returns the answer's body.
   std::function<std::string(int status, std::string_view what)> error_body;
+  // Of a request whose body is still to come: false when it will be refused whatever the body is.
+  // Then none is read: the answer is 401.
+  std::function<bool(std::string_view path, std::string_view authorization)> admits;
+  size_t body_bytes = 0;  // that all connections hold of requests not yet handed on
   std::string date;       // now, as a header field wants it
   bool draining = false;  // answers end their connections
   uint64_t next_request = 1;
@@ -78,6 +83,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool begin_request();
   bool parse();
   bool check_header();
+  bool reserve_body();
+  void release_body();
   void continue_if_expected();
   void reject(int status, std::string_view what);
   void dispatch();
@@ -98,6 +105,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string in_;  // read, not parsed
   std::unique_ptr<Parser> parser_;
   bool header_checked_ = false;
+  size_t reserved_ = 0;  // of context_.body_bytes
   bool reading_ = false;
   bool end_of_input_ = false;
   std::shared_ptr<ConnectionExchange> exchange_;

@@ -20,6 +20,7 @@ struct Request {
   std::string authorization;
   std::string host;
   std::string origin;
+  std::string wanted_headers;  // Access-Control-Request-Headers
   std::string if_none_match;
   std::string peer;  // address
   std::string body;

@@ -111,6 +111,11 @@ void TestClient::close() {
   socket_.close(ignored);
 }
 
+void TestClient::shut_down() {
+  boost::system::error_code ignored;
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+}
+
 void TestClient::reset() {
   socket_.set_option(asio::socket_base::linger(true, 0));
   close();

@@ -47,7 +47,8 @@ class TestClient {
   std::string read_some();  // empty at the end
   bool closed_by_server();
   void close();
-  void reset();  // closes with RST
+  void reset();      // closes with RST
+  void shut_down();  // while another thread writes
 
  private:
   bool more();
