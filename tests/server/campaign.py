@@ -162,7 +162,7 @@ def slow(options, failures):
     idle = [Connection(server.port) for _ in range(1000)]
     slow_ones = [Connection(server.port) for _ in range(500)]
     for connection in slow_ones:
-        connection.send(b"GET /health HTTP/1.1\r\nHost: test\r\nX: ")
+        connection.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ")
     stop = threading.Event()
 
     def dribble():

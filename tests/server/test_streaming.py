@@ -45,7 +45,7 @@ def test_the_form_of_a_stream(server, path, body):
 def test_the_connection_serves_on_after_a_stream(server):
     with raw_stream(server, "/v1/completions", {"prompt": "Once", "max_tokens": 3}) as connection:
         assert connection.response().status == 200
-        connection.send(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+        connection.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.response().status == 200
 
 
@@ -169,7 +169,7 @@ def test_a_reader_that_stops_reading_does_not_hold_memory(server):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", server.port))
         body = json.dumps({**LONG, "stream": True, "logprobs": 20}).encode()
-        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                            b"Content-Length: %d\r\n\r\n" % len(body) + body)
         slow.append(connection)
     for _ in range(5):

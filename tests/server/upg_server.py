@@ -94,7 +94,7 @@ class UpgServer:
     def stream(self, path, body, headers=None):
         """The socket of a streaming request, its response not read."""
         data = json.dumps({"stream": True, **body}).encode()
-        lines = [f"POST {path} HTTP/1.1", "Host: test", "Content-Type: application/json",
+        lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json",
                  f"Content-Length: {len(data)}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + data)
