@@ -1,6 +1,7 @@
 // The server over a model without weights: what HTTP, JSON and the scheduler cost by themselves.
 //
-//   server_fake PORT [STEP_US]      then, from another core: wrk -t1 -c64 -d10 -s bench/server_short.lua
+//   server_fake PORT [STEP_US]      then, from another core: wrk -t1 -c64 -d10 -s
+//   bench/server_short.lua
 #include <fmt/format.h>
 
 #include <cstdlib>
