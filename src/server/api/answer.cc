@@ -304,14 +304,17 @@ void Answer::send_delta(Choice& choice, std::string_view text) {
   const LanguageModel& model = *model_->model;
   if (!is_chat()) {
     std::string all(text);
-    if (!std::exchange(choice.begun, true)) all.insert(0, choice.text.text);  // the echo
+    if (!std::exchange(choice.begun, true)) {
+      choice.shown = choice.text.text.size();
+      all.insert(0, choice.text.text);  // the echo
+    }
     std::string logprobs = "null";
     if (!choice.unsent.empty()) {
       ChoiceText part;
       part.logprobs = std::exchange(choice.unsent, {});
       logprobs = completion_logprobs_json(model, part, choice.shown);
     }
-    choice.shown += all.size();
+    choice.shown += text.size();
     out_ += chunk(choice, fmt::format(R"("text":{})", base::json_quote(all)), logprobs, "null");
     return;
   }
