@@ -14,7 +14,7 @@ namespace upg::kernels::cuda {
 
 class DeviceWeight final : public Weight {
  public:
-  DeviceWeight(const codec::Matrix& matrix) : Weight(matrix.rows, matrix.cols) {}
+  explicit DeviceWeight(const codec::Matrix& matrix) : Weight(matrix.rows, matrix.cols) {}
   const MatrixView& view() const noexcept { return view_; }
   // Of the input's rotation, in device memory; the same pointer for matrices that share one.
   const uint8_t* signs() const noexcept { return signs_ ? signs_->as<uint8_t>() : nullptr; }
