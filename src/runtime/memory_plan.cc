@@ -121,10 +121,8 @@ DeviceNeeds measure_needs(const model::ModelSource& source, const kernels::Backe
     const uint64_t bytes = backend.weight_bytes(source.matrix(spec));
     if (spec.role == model::Role::kMatrix) {
       needs.layers[static_cast<size_t>(model::layer_of(spec))] += bytes;
-    } else if (spec.role == model::Role::kHead) {
-      needs.rest += bytes;
-    } else if (config.tied_head) {
-      needs.rest += bytes;  // the head, wherever the embedding is read
+    } else if (spec.role == model::Role::kHead || config.tied_head) {
+      needs.rest += bytes;  // a tied embedding is the head, wherever it is read
     } else {
       needs.embedding += bytes;
     }
