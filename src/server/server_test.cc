@@ -443,7 +443,8 @@ TEST(Server, PipelinedRequestsThatNobodyReadsArePaused) {
     for (int i = 0; i < 64; ++i) client.send(flood);
   });
   std::this_thread::sleep_for(milliseconds(500));
-  EXPECT_LT(resident() - before, int64_t{16} << 20);
+  // Less than the flood by far, also where a sanitizer holds back what is freed.
+  EXPECT_LT(resident() - before, int64_t{40} << 20);
   client.shut_down();
   writer.join();
 }
