@@ -62,13 +62,9 @@ void choose_models(ServeFlags& flags) {
   host.models = {{flags.alias.empty() ? server::model_id(path) : flags.alias, path}};
 }
 
-bool is_loopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
-}
-
 void warn_of_open_doors(const server::ServerOptions& options) {
   const bool keys = !options.api_keys.empty() || !options.api_key_file.empty();
-  if (!is_loopback(options.address.host) && !keys) {
+  if (!options.address.is_loopback() && !keys) {
     print_note("warning: it listens beyond this machine, and asks for no key (--api-key)");
   }
   const auto& origins = options.cors_origins;

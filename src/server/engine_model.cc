@@ -34,9 +34,6 @@ class EngineModel : public LanguageModel {
     return engine_->fork_sequence(sequence, tokens);
   }
   void free_sequence(SequenceId sequence) override { engine_->free_sequence(sequence); }
-  void truncate_sequence(SequenceId sequence, int tokens) override {
-    engine_->truncate_sequence(sequence, tokens);
-  }
   std::vector<StepOutput> step(std::span<const StepInput> inputs) override {
     return engine_->step(inputs);
   }

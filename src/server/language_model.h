@@ -35,7 +35,6 @@ class LanguageModel {
   virtual SequenceId create_sequence() = 0;
   virtual SequenceId fork_sequence(SequenceId sequence, int tokens) = 0;
   virtual void free_sequence(SequenceId sequence) = 0;
-  virtual void truncate_sequence(SequenceId sequence, int tokens) = 0;
   virtual std::vector<StepOutput> step(std::span<const StepInput> inputs) = 0;
   virtual CacheUse cache_use() const = 0;
 };

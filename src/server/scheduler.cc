@@ -569,7 +569,6 @@ void Scheduler::publish() {
   for (const JobPointer& job : running_) state_.jobs.push_back(job->state(true));
   state_.running = static_cast<int>(running_.size());
   state_.cache = cache;
-  state_.kept_prefixes = prefixes_.size();
   const double used = cache.pages - cache.free_pages;
   metrics_.load(state_.running, static_cast<int>(queue_.size()),
                 cache.pages > 0 ? used / cache.pages : 0);

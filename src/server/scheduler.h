@@ -57,7 +57,6 @@ struct SchedulerState {
   int running = 0;
   int waiting = 0;
   CacheUse cache;
-  size_t kept_prefixes = 0;
   double step_seconds = 0;  // how long the step that is under way has been
   bool failed = false;      // the device is gone: nothing will run any more
 };

@@ -21,10 +21,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kTick{250};
 
-bool is_loopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
-}
-
 }  // namespace
 
 struct Server::Impl {
@@ -34,8 +30,7 @@ struct Server::Impl {
         tls(make_tls(options.certificate, options.private_key)),
         models(loop, options.host, std::move(loader), metrics, log),
         api{loop, workers, models, metrics, log, options.api},
-        router(api,
-               {options.cors_origins, options.public_metrics, is_loopback(options.address.host)}),
+        router(api, {options.cors_origins, options.public_metrics, options.address.is_loopback()}),
         signals(loop, SIGINT, SIGTERM, SIGHUP),
         tick(loop) {
     router.set_keys(ApiKeys(options.api_keys, options.api_key_file));

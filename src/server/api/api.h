@@ -19,7 +19,6 @@ namespace upg::server {
 struct ApiOptions {
   std::chrono::seconds request_timeout{0};  // 0: none
   bool log_prompts = false;
-  bool slots = true;
 };
 
 struct Api {

@@ -15,6 +15,10 @@ namespace upg::server::http {
 struct Address {
   std::string host = "127.0.0.1";
   int port = 8080;  // 0: any that is free
+
+  bool is_loopback() const {
+    return host == "localhost" || host == "::1" || host.starts_with("127.");
+  }
 };
 
 // On the thread that runs the loop.

@@ -181,11 +181,6 @@ void FakeModel::free_sequence(SequenceId id) {
   sequences_.erase(id);
 }
 
-void FakeModel::truncate_sequence(SequenceId id, int tokens) {
-  const std::lock_guard lock(mutex_);
-  release(sequences_.at(id), tokens);
-}
-
 int FakeModel::take_page() {
   const auto free = std::find(holders_.begin(), holders_.end(), 0);
   *free = 1;

@@ -45,7 +45,6 @@ class FakeModel : public LanguageModel {
   SequenceId create_sequence() override;
   SequenceId fork_sequence(SequenceId sequence, int tokens) override;
   void free_sequence(SequenceId sequence) override;
-  void truncate_sequence(SequenceId sequence, int tokens) override;
   std::vector<StepOutput> step(std::span<const StepInput> inputs) override;
   CacheUse cache_use() const override;
 
