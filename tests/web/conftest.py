@@ -9,7 +9,7 @@ import shutil
 import sys
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from mock_server import MockServer
 
@@ -86,7 +86,9 @@ def watched(browser):
 
 @pytest.fixture
 def page(watched, mock):
-    return watched.open(mock.url)
+    page = watched.open(mock.url)
+    expect(page.locator("#model-name")).to_have_text(mock.models[0])
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +114,8 @@ def answered(page, count=1):
 
 def texts(page):
     return page.locator(".turn .turn-body").all_inner_texts()
+
+
+def shows(page, expected):
+    """Waits until exactly these turns stand there."""
+    expect(page.locator(".turn .turn-body")).to_have_text(expected)

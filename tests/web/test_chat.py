@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from conftest import answered, send, texts
+from conftest import answered, send, shows, texts
 from mock_server import Answer
 
 SLOW = 0.05
@@ -13,13 +13,13 @@ def test_an_answer_streams_in_and_says_its_speed(page, mock):
     mock.answers = [Answer(["It was ", "a dark ", "night."] * 6, delay=SLOW)]
     send(page, "Tell me")
     page.wait_for_function("() => document.querySelector('#meter').textContent.includes('tokens/s')")
-    assert page.locator(".live").count() == 1
+    expect(page.locator(".live")).to_have_count(1)
     answered(page)
     assert texts(page)[0] == "Tell me"
     assert texts(page)[1].startswith("It was a dark night.")
-    assert "tokens/s" in page.inner_text(".turn-assistant .figures")
-    assert "18 tokens" in page.inner_text(".turn-assistant .figures")
-    assert "of 1,024 tokens of context" in page.inner_text("#meter")
+    expect(page.locator(".turn-assistant .figures")).to_contain_text("tokens/s")
+    expect(page.locator(".turn-assistant .figures")).to_contain_text("18 tokens")
+    expect(page.locator("#meter")).to_contain_text("of 1,024 tokens of context")
     [body] = mock.chats()
     assert body["messages"] == [{"role": "user", "content": "Tell me"}]
     assert body["stream"] and body["stream_options"] == {"include_usage": True}
@@ -31,7 +31,7 @@ def test_shift_enter_is_a_new_line_and_an_empty_message_is_none(page, mock):
     page.press("#prompt", "Enter")
     page.fill("#prompt", "  ")
     page.press("#prompt", "Enter")
-    assert page.locator("#send").is_disabled()
+    expect(page.locator("#send")).to_be_disabled()
     page.fill("#prompt", "one")
     page.press("#prompt", "Shift+Enter")
     page.keyboard.type("two")
@@ -48,7 +48,7 @@ def test_stop_keeps_what_was_written_and_cancels(page, mock, how):
     expect(page.locator("#send")).to_have_attribute("aria-label", "Stop")
     page.keyboard.press("Escape") if how == "Escape" else page.click("#send")
     answered(page)
-    assert page.inner_text(".finish") == "Stopped"
+    expect(page.locator(".finish")).to_have_text("Stopped")
     written = texts(page)[1]
     assert 1 <= written.count("word") < 100
     page.wait_for_timeout(300)
@@ -69,11 +69,11 @@ def test_editing_a_message_answers_anew_and_keeps_the_old_branch(page, mock):
     page.press(".edit-area", "Enter")
     answered(page, 1)
     expect(page.locator(".turn")).to_have_count(2)
-    assert texts(page) == ["uno", "Third."]
+    shows(page, ["uno", "Third."])
     assert mock.chats()[-1]["messages"] == [{"role": "user", "content": "uno"}]
-    assert page.inner_text(".turn-user .versions") == "2 / 2"
+    expect(page.locator(".turn-user .versions")).to_have_text("2 / 2")
     page.locator(".turn-user").get_by_label("Earlier version").click()
-    assert texts(page) == ["one", "First.", "two", "Second."]
+    shows(page, ["one", "First.", "two", "Second."])
 
 
 def test_regenerating_any_answer_keeps_the_others(page, mock):
@@ -86,9 +86,9 @@ def test_regenerating_any_answer_keeps_the_others(page, mock):
     page.locator(".turn-assistant").first.get_by_label("Regenerate").click()
     answered(page, 1)
     expect(page.locator(".turn")).to_have_count(2)
-    assert texts(page) == ["one", "Other."]
+    shows(page, ["one", "Other."])
     page.locator(".turn-assistant").get_by_label("Earlier version").click()
-    assert texts(page) == ["one", "First.", "two", "Second."]
+    shows(page, ["one", "First.", "two", "Second."])
 
 
 def test_an_edited_answer_is_what_the_model_sees_next(page, mock):
@@ -97,7 +97,7 @@ def test_an_edited_answer_is_what_the_model_sees_next(page, mock):
     page.locator(".turn-assistant").get_by_label("Edit").click()
     page.fill(".edit-area", "Changed.")
     page.get_by_role("button", name="Save").click()
-    assert texts(page) == ["one", "Changed."]
+    shows(page, ["one", "Changed."])
     send(page, "two")
     answered(page, 2)
     assert [message["content"] for message in mock.chats()[-1]["messages"]] == ["one", "Changed.", "two"]
@@ -107,7 +107,7 @@ def test_escape_gives_an_edit_up(page):
     send(page, "one")
     answered(page)
     page.press("#prompt", "ArrowUp")
-    assert page.input_value(".edit-area") == "one"
+    expect(page.locator(".edit-area")).to_have_value("one")
     page.fill(".edit-area", "other")
     page.press(".edit-area", "Escape")
     assert texts(page)[0] == "one"
@@ -115,7 +115,7 @@ def test_escape_gives_an_edit_up(page):
 
 def test_settings_are_sent_kept_and_inherited(page, mock):
     page.click("#settings-button")
-    assert page.get_attribute("#setting-temperature", "placeholder") == "0.8"
+    expect(page.locator("#setting-temperature")).to_have_attribute("placeholder", "0.8")
     page.fill("#setting-system", "Be brief.")
     page.fill("#setting-temperature", "0.3")
     page.fill("#setting-top_k", "5")
@@ -146,20 +146,21 @@ def test_conversations_survive_a_reload_and_can_be_renamed_and_deleted(page, moc
     answered(page)
     page.reload()
     answered(page)
-    assert texts(page) == ["Remember this", "Kept."]
+    shows(page, ["Remember this", "Kept."])
     entry = page.locator(".entry")
     entry.hover()
     entry.get_by_label("Rename").click()
     page.fill(".rename", "A new name")
     page.press(".rename", "Enter")
-    assert page.inner_text(".entry-title") == "A new name"
+    expect(page.locator(".entry-title")).to_have_text("A new name")
     entry.hover()
     entry.get_by_label("Delete").click()
     expect(page.locator(".entry")).to_have_count(0)
     expect(page.locator(".turn")).to_have_count(0)
     page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".entry")).to_have_count(1)
     page.click(".entry-title")
-    assert texts(page) == ["Remember this", "Kept."]
+    shows(page, ["Remember this", "Kept."])
 
 
 def test_a_conversation_is_saved_as_markdown(page, mock):
@@ -180,13 +181,13 @@ def test_two_conversations_are_written_at_once(page, mock):
     page.click("#new-chat")
     send(page, "two")
     answered(page)
-    assert texts(page) == ["two", "Quick."]
-    assert page.locator(".writing").count() == 1
+    shows(page, ["two", "Quick."])
+    expect(page.locator(".writing")).to_have_count(1)
     page.get_by_title("one", exact=True).click()
     expect(page.locator(".live")).to_have_count(1)
     page.click("#send")
     answered(page)
-    assert page.inner_text(".finish") == "Stopped"
+    expect(page.locator(".finish")).to_have_text("Stopped")
 
 
 def test_copy_gives_the_text_as_written(page, mock):
@@ -201,8 +202,8 @@ def test_copy_gives_the_text_as_written(page, mock):
 
 def test_keyboard_help_opens_and_closes(page):
     page.keyboard.press("Control+/")
-    assert page.locator("#help").is_visible()
-    assert "Stop the answer" in page.inner_text("#help")
+    expect(page.locator("#help")).to_be_visible()
+    expect(page.locator("#help")).to_contain_text("Stop the answer")
     page.keyboard.press("Escape")
     assert not page.locator("#help").is_visible()
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from conftest import answered, send, texts
+from conftest import answered, send, shows, texts
 from mock_server import Answer
 
 REFUSED = "Failed to load resource"  # what Chromium writes to the console for each HTTP error
@@ -30,7 +30,7 @@ def test_an_error_is_shown_and_can_be_tried_again(watched, mock, status, message
         expect(box).to_contain_text("wait 3 s")
     page.get_by_role("button", name="Try again").click()
     answered(page)
-    assert texts(page) == ["hello", "Now."]
+    shows(page, ["hello", "Now."])
 
 
 def test_an_error_inside_the_stream_keeps_the_text(page, mock):

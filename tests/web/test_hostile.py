@@ -1,6 +1,7 @@
 """Model text is text: whatever it says, no markup, no script, no request, no frozen page."""
 
 import pytest
+from playwright.sync_api import expect
 
 from conftest import answered, send
 
@@ -68,8 +69,8 @@ def test_attacks_stay_text(page, mock, in_pieces):
 def test_a_hostile_user_text_and_title_stay_text(page, mock):
     send(page, ATTACKS[1])
     answered(page)
-    assert page.inner_text(".entry-title") == ATTACKS[1]
-    assert page.inner_text(".turn-user .turn-body") == ATTACKS[1]
+    expect(page.locator(".entry-title")).to_have_text(ATTACKS[1])
+    expect(page.locator(".turn-user .turn-body")).to_have_text(ATTACKS[1])
     assert page.evaluate("window.hacked") is None
 
 
@@ -80,7 +81,7 @@ def test_a_hostile_error_and_hostile_props_stay_text(watched, mock):
     mock.props["tensors"][0]["codec"] = ATTACKS[4]
     page = watched.open(mock.url + "#model")
     page.wait_for_selector(".chart")
-    assert ATTACKS[0] in page.inner_text("#model-view")
+    expect(page.locator("#model-view")).to_contain_text(ATTACKS[0])
     assert page.evaluate("window.hacked") is None
     assert page.evaluate("document.querySelectorAll('#model-view :is(img, script, a)').length") == 0
 
