@@ -4,6 +4,8 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
+# A compiler cache serves every checkout of the project, wherever it lies.
+export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$root} CCACHE_NOHASHDIR=1
 
 build_packages=(g++ cmake ninja-build pkg-config libsimdjson-dev nlohmann-json3-dev libcli11-dev
   libfmt-dev libopenblas-dev libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev libgmock-dev

@@ -5,6 +5,8 @@ A finding is kept as BUILD/fuzz-findings/TARGET-*; add it to the seeds with the 
 """
 
 import argparse
+import concurrent.futures
+import os
 import pathlib
 import shutil
 import subprocess
@@ -48,7 +50,8 @@ def main() -> int:
         print(f"no fuzz targets in {options.build}", file=sys.stderr)
         return 1
     seeds = root / "tests" / "fuzz"
-    good = [run(t, seeds / t.name, options.build, options.seconds) for t in targets]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        good = list(pool.map(lambda t: run(t, seeds / t.name, options.build, options.seconds), targets))
     print(f"{sum(good)} passed, {len(good) - sum(good)} failed")
     return 0 if all(good) else 1
 

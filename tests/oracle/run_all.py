@@ -6,10 +6,20 @@ exits 0 when all is well.
 """
 
 import argparse
+import concurrent.futures
+import os
 import pathlib
 import subprocess
 import sys
 import time
+
+
+def run(check: pathlib.Path, build: pathlib.Path) -> tuple[bool, str]:
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, check, "--build", build.resolve()], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace")
+    good = done.returncode == 0
+    return good, f"{done.stdout}-- {check.name}: {'ok' if good else 'FAILED'} ({time.monotonic() - begin:.0f} s)"
 
 
 def main() -> int:
@@ -21,12 +31,10 @@ def main() -> int:
     checks = sorted(tests.glob("oracle/*_check.py")) + sorted(tests.glob("end_to_end/*_check.py"))
     checks = [check for check in checks if options.only in check.name]
     failed = 0
-    for check in checks:
-        begin = time.monotonic()
-        result = subprocess.run([sys.executable, check, "--build", options.build.resolve()])
-        state = "ok" if result.returncode == 0 else "FAILED"
-        failed += result.returncode != 0
-        print(f"-- {check.relative_to(tests)}: {state} ({time.monotonic() - begin:.0f} s)", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for good, report in pool.map(lambda check: run(check, options.build), checks):
+            failed += not good
+            print(report, flush=True)
     print(f"{len(checks) - failed} passed, {failed} failed")
     return 1 if failed or not checks else 0
 
