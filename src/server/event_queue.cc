@@ -5,6 +5,10 @@
 
 namespace upg::server {
 
+void EventQueue::prompt(int choice, PromptLogprobs logprobs) noexcept {
+  add({choice, std::move(logprobs)}, pieces_);
+}
+
 void EventQueue::piece(int choice, GeneratedPiece piece) noexcept {
   add({choice, std::move(piece)}, pieces_);
 }

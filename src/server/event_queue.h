@@ -13,9 +13,11 @@
 
 namespace upg::server {
 
+using PromptLogprobs = std::vector<TokenLogprob>;
+
 struct GenerationEvent {
   int choice = 0;
-  std::variant<GeneratedPiece, GenerationResult> what;
+  std::variant<PromptLogprobs, GeneratedPiece, GenerationResult> what;
 };
 
 class EventQueue : public GenerationSink, public std::enable_shared_from_this<EventQueue> {
@@ -26,6 +28,7 @@ class EventQueue : public GenerationSink, public std::enable_shared_from_this<Ev
   EventQueue(boost::asio::io_context& loop, bool pieces, Receiver receiver)
       : loop_(loop), pieces_(pieces), receiver_(std::move(receiver)) {}
 
+  void prompt(int choice, PromptLogprobs logprobs) noexcept override;
   void piece(int choice, GeneratedPiece piece) noexcept override;
   void finished(int choice, GenerationResult result) noexcept override;
 

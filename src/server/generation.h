@@ -57,14 +57,15 @@ struct GenerationResult {
   int cached_tokens = 0;
   int generated_tokens = 0;
   GenerationTimes times;
-  std::vector<TokenLogprob> prompt_logprobs;  // from the second token on
-  std::vector<float> embedding;               // [hidden], of length 1
+  std::vector<float> embedding;  // [hidden], of length 1
 };
 
 // Called on the scheduler's thread; must be quick.
 class GenerationSink {
  public:
   virtual ~GenerationSink() = default;
+  // Of the prompt's tokens from the second on, before the first piece, where they were asked for.
+  virtual void prompt(int choice, std::vector<TokenLogprob> logprobs) noexcept = 0;
   virtual void piece(int choice, GeneratedPiece piece) noexcept = 0;
   virtual void finished(int choice, GenerationResult result) noexcept = 0;  // exactly once
 };

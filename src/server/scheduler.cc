@@ -417,6 +417,9 @@ void Scheduler::take_output(const JobPointer& pointer, int tokens, const StepOut
     logits = logits.last(vocabulary);
   }
   if (job.pending() > 0) return;
+  if (!job.prompt_logprobs.empty()) {
+    job.sink->prompt(job.choice, std::exchange(job.prompt_logprobs, {}));
+  }
   if (job.request.embedding || job.request.options.max_tokens == 0) {
     GenerationResult result;
     result.finish = FinishReason::kLength;
@@ -478,7 +481,6 @@ void Scheduler::end(const JobPointer& pointer, GenerationResult result, bool kee
   result.cached_tokens = job.cached;
   result.generated_tokens = job.generated;
   result.times = job.times();
-  result.prompt_logprobs = std::move(job.prompt_logprobs);
   ModelMetrics::Ended ended;
   ended.reason = reason_name(result);
   ended.prompt_tokens = result.prompt_tokens;

@@ -22,6 +22,11 @@ class Collector : public GenerationSink {
   explicit Collector(int choices = 1) : texts_(static_cast<size_t>(choices)) {
     results_.resize(texts_.size());
   }
+  void prompt(int, std::vector<TokenLogprob> logprobs) noexcept override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_TRUE(prompt_logprobs_.empty() && pieces_ == 0) << "once, before the first piece";
+    prompt_logprobs_ = std::move(logprobs);
+  }
   void piece(int choice, GeneratedPiece piece) noexcept override {
     const std::lock_guard lock(mutex_);
     texts_[static_cast<size_t>(choice)] += piece.text;
@@ -53,6 +58,7 @@ class Collector : public GenerationSink {
     return texts_[static_cast<size_t>(choice)];
   }
   const std::vector<TokenLogprob>& logprobs() const { return logprobs_; }
+  const std::vector<TokenLogprob>& prompt_logprobs() const { return prompt_logprobs_; }
 
  private:
   std::mutex mutex_;
@@ -60,6 +66,7 @@ class Collector : public GenerationSink {
   std::vector<std::string> texts_;
   std::vector<std::optional<GenerationResult>> results_;
   std::vector<TokenLogprob> logprobs_;
+  std::vector<TokenLogprob> prompt_logprobs_;
   int pieces_ = 0;
 };
 
@@ -280,8 +287,8 @@ TEST_F(SchedulerTest, LogprobsOfPromptAndAnswer) {
   what.top_logprobs = 2;
   what.prompt_logprobs = true;
   const auto [sink, jobs] = submit(what);
-  const GenerationResult& result = sink->wait();
-  ASSERT_EQ(result.prompt_logprobs.size(), 149U);
+  sink->wait();
+  ASSERT_EQ(sink->prompt_logprobs().size(), 149U);
   ASSERT_EQ(sink->logprobs().size(), 3U);
   for (const TokenLogprob& one : sink->logprobs()) {
     // Of 257 logits one is 10, one 8, the rest 0.

@@ -197,6 +197,17 @@ def test_completions_stream(client):
     assert chunks[-1].choices[0].finish_reason == "length"
 
 
+def test_completions_stream_the_echo_and_its_logprobs(client):
+    fields = dict(model=ID, prompt="Once upon a time", max_tokens=5, temperature=0, logprobs=2, echo=True)
+    whole = client.completions.create(**fields).choices[0]
+    chunks = [chunk.choices[0] for chunk in client.completions.create(stream=True, **fields)]
+    assert "".join(chunk.text for chunk in chunks) == whole.text
+    parts = [chunk.logprobs for chunk in chunks if chunk.logprobs]
+    assert chunks[0].text == "Once upon a time" and parts[0].token_logprobs[0] is None
+    for name in ("tokens", "text_offset", "token_logprobs"):
+        assert sum((getattr(part, name) for part in parts), []) == getattr(whole.logprobs, name)
+
+
 def test_embeddings(client):
     # The client asks for base64 by itself.
     answer = client.embeddings.create(model=ID, input=["the sea", "the ocean", "arithmetic"])

@@ -275,11 +275,14 @@ def folder(tmp_path_factory):
 def test_models_are_loaded_when_asked_for(start, folder):
     server = start("--models-dir", folder, "--models-max", 2, "--idle", 1, model=None)
     assert [model["id"] for model in server.get("/v1/models").json["data"]] == ["one", "three", "two"]
+    assert check_error(server.get("/props"), 503)["code"] == "model_not_loaded"
     for name in ("one", "two", "three", "one"):
         reply = server.complete(model=name)
         assert (reply.status, reply.json["model"]) == (200, name)
         loaded = [model["id"] for model in server.get("/v1/models").json["data"] if model["loaded"]]
         assert name in loaded and len(loaded) <= 2
+        assert server.get(f"/props?model={name}").json["id"] == name
+    assert check_error(server.get("/props?model=four"), 404)["code"] == "model_not_found"
     error = check_error(server.complete(model="four"), 404)
     assert error["code"] == "model_not_found"
     deadline = time.monotonic() + 10

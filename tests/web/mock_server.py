@@ -10,6 +10,7 @@ import json
 import pathlib
 import threading
 import time
+import urllib.parse
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "src/server/web"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
@@ -99,8 +100,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reply(200, {"object": "list", "data": [
                 {"id": name, "object": "model", "created": 0, "owned_by": "upg"}
                 for name in mock.models]})
+        elif path == "/props" and not mock.loaded:
+            self.fail(503, "not loaded", "unavailable_error", code="model_not_loaded")
         elif path == "/props":
-            self.reply(200, mock.props)
+            query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+            self.reply(200, {**mock.props, "id": query.get("model", [mock.props["id"]])[0]})
         elif path == "/slots":
             self.reply(200, mock.slots)
         else:
@@ -157,7 +161,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class MockServer:
     def __init__(self):
         self.answers, self.requests, self.cancelled = [], [], 0
-        self.key, self.loading = None, False
+        self.key, self.loading, self.loaded = None, False, True
         self.models = ["books-12m"]
         self.props = props()
         self.slots = []

@@ -205,7 +205,7 @@ def test_keyboard_help_opens_and_closes(page):
     expect(page.locator("#help")).to_be_visible()
     expect(page.locator("#help")).to_contain_text("Stop the answer")
     page.keyboard.press("Escape")
-    assert not page.locator("#help").is_visible()
+    expect(page.locator("#help")).not_to_be_visible()
 
 
 def test_the_chosen_model_is_asked(watched, mock):
@@ -215,3 +215,17 @@ def test_the_chosen_model_is_asked(watched, mock):
     send(page, "hello")
     answered(page)
     assert mock.chats()[0]["model"] == "phi-4"
+
+
+def test_a_model_that_is_not_loaded_yet_can_be_chosen(watched, mock):
+    watched.allowed = ["Failed to load resource"]
+    mock.models, mock.loaded = ["books-12m", "phi-4"], False
+    page = watched.open(mock.url)
+    expect(page.locator("#model-facts")).to_have_text("not loaded yet")
+    page.select_option("#model-select", "phi-4")
+    mock.loaded = True
+    send(page, "hello")
+    answered(page)
+    assert mock.chats()[-1]["model"] == "phi-4"
+    expect(page.locator("#model-facts")).to_contain_text("bits a weight")
+    expect(page.locator("#model-select")).to_have_value("phi-4")

@@ -38,6 +38,7 @@ class Answer : public std::enable_shared_from_this<Answer> {
   };
 
   void receive(std::vector<GenerationEvent>& events);
+  void take(int index, PromptLogprobs& logprobs);
   void take(int index, GeneratedPiece& piece);
   void take_text(Choice& choice, std::string_view text);
   void take_event(Choice& choice, const tokenizer::ToolEvent& event);
@@ -137,11 +138,7 @@ void Answer::start() {
 
 void Answer::receive(std::vector<GenerationEvent>& events) {
   for (GenerationEvent& event : events) {
-    if (auto* piece = std::get_if<GeneratedPiece>(&event.what)) {
-      if (!done_) take(event.choice, *piece);
-    } else {
-      take(event.choice, std::get<GenerationResult>(event.what));
-    }
+    std::visit([&](auto& what) { take(event.choice, what); }, event.what);
   }
   if (unfinished_ == 0) return finish();
   if (out_.empty() || done_) return;
@@ -149,7 +146,15 @@ void Answer::receive(std::vector<GenerationEvent>& events) {
   out_.clear();
 }
 
+void Answer::take(int index, PromptLogprobs& logprobs) {
+  if (done_) return;
+  Choice& choice = choices_[static_cast<size_t>(index)];
+  choice.text.prompt_logprobs = std::move(logprobs);
+  if (request_.stream) send_delta(choice, "");
+}
+
 void Answer::take(int index, GeneratedPiece& piece) {
+  if (done_) return;
   Choice& choice = choices_[static_cast<size_t>(index)];
   if (piece.logprob) {
     (request_.stream ? choice.unsent : choice.text.logprobs).push_back(std::move(*piece.logprob));
@@ -199,7 +204,6 @@ void Answer::take(int index, GenerationResult& result) {
   choice.text.finish_reason = result.finish != FinishReason::kStop ? "length"
                               : choice.calls.empty()               ? "stop"
                                                                    : "tool_calls";
-  choice.text.prompt_logprobs = std::move(result.prompt_logprobs);
   if (request_.stream) send_end(choice);
 }
 
@@ -301,24 +305,20 @@ std::string Answer::chunk(const Choice& choice, std::string_view delta, std::str
 
 void Answer::send_delta(Choice& choice, std::string_view text) {
   begin_stream();
-  const LanguageModel& model = *model_->model;
-  if (!is_chat()) {
-    std::string all(text);
-    if (!std::exchange(choice.begun, true)) {
-      choice.shown = choice.text.text.size();
-      all.insert(0, choice.text.text);  // the echo
-    }
-    std::string logprobs = "null";
-    if (!choice.unsent.empty()) {
-      ChoiceText part;
-      part.logprobs = std::exchange(choice.unsent, {});
-      logprobs = completion_logprobs_json(model, part, choice.shown);
-    }
-    choice.shown += text.size();
-    out_ += chunk(choice, fmt::format(R"("text":{})", base::json_quote(all)), logprobs, "null");
-    return;
+  if (is_chat()) return send_part(choice, fmt::format(R"("content":{})", base::json_quote(text)));
+  std::string all(text);
+  ChoiceText part;
+  const size_t offset = choice.shown;
+  if (!std::exchange(choice.begun, true)) {
+    all.insert(0, choice.text.text);  // the echo
+    part.prompt = choice.text.prompt;
+    part.prompt_logprobs = std::exchange(choice.text.prompt_logprobs, {});
   }
-  send_part(choice, fmt::format(R"("content":{})", base::json_quote(text)));
+  part.logprobs = std::exchange(choice.unsent, {});
+  choice.shown += all.size();
+  const bool any = request_.logprobs && (part.prompt != nullptr || !part.logprobs.empty());
+  out_ += chunk(choice, fmt::format(R"("text":{})", base::json_quote(all)),
+                any ? completion_logprobs_json(*model_->model, part, offset) : "null", "null");
 }
 
 // A delta of a chat: its members without the braces.

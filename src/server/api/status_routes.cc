@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/machine.h"
 #include "server/api/api.h"
+#include "server/http/query.h"
 #include "upg/version.h"
 
 namespace upg::server {
@@ -63,6 +64,18 @@ std::string props_json(const ServedModel& model) {
       sampling_json(model.model->default_sampling()), model.details);
 }
 
+ApiError no_such_model() {
+  return {404, "there is no model of that name", "model", "model_not_found"};
+}
+
+// Of that name, else nothing.
+std::optional<ModelHost::Listed> listed_model(const Api& api, std::string_view id) {
+  for (ModelHost::Listed& listed : api.models.list()) {
+    if (listed.id == id) return std::move(listed);
+  }
+  return {};
+}
+
 }  // namespace
 
 void list_models(Api& api, const http::ExchangePointer& exchange) {
@@ -77,20 +90,24 @@ void list_models(Api& api, const http::ExchangePointer& exchange) {
 void one_model(Api& api, const http::ExchangePointer& exchange) {
   const std::string& path = exchange->request().path;
   const std::string_view id = std::string_view(path).substr(path.rfind('/') + 1);
-  for (const ModelHost::Listed& listed : api.models.list()) {
-    if (listed.id == id) return respond_json(exchange, model_json(listed));
-  }
-  respond_error(exchange,
-                ApiError(404, "there is no model of that name", "model", "model_not_found"));
+  const auto listed = listed_model(api, http::percent_decode(id));
+  if (!listed) return respond_error(exchange, no_such_model());
+  respond_json(exchange, model_json(*listed));
 }
 
+// Of the model that ?model= names, else of any that is loaded.
 void props(Api& api, const http::ExchangePointer& exchange) {
-  const ServedModelPointer model = api.models.any();
-  if (!model) {
-    const auto error = api.models.not_ready();
-    return respond_error(exchange, error ? *error : ApiError(503, "no model is loaded"));
+  const std::string name = http::query_value(exchange->request().query, "model");
+  ServedModelPointer model = api.models.any();
+  if (!name.empty()) {
+    const auto listed = listed_model(api, name);
+    if (!listed) return respond_error(exchange, no_such_model());
+    model = listed->model;
   }
-  respond_json(exchange, props_json(*model));
+  if (model) return respond_json(exchange, props_json(*model));
+  const ApiError unloaded(503, "not loaded; a request that names the model loads it", "model",
+                          "model_not_loaded");
+  respond_error(exchange, api.models.not_ready().value_or(unloaded));
 }
 
 void slots(Api& api, const http::ExchangePointer& exchange) {

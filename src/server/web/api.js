@@ -75,6 +75,16 @@ async function request(path, { quiet = false, ...options } = {}) {
 
 export const getJson = async (path, options = {}) => (await request(path, options)).json();
 
+// Of that model, or of any; null when it is loaded only once it is asked something.
+export async function getProps(id, options = {}) {
+  try {
+    return await getJson(id ? `props?model=${encodeURIComponent(id)}` : "props", options);
+  } catch (error) {
+    if (error.code === "model_not_loaded") return null;
+    throw error;
+  }
+}
+
 // The data of server-sent events, one string an event (the HTML standard, section 9.2.6).
 export async function* serverEvents(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();

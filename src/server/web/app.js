@@ -1,6 +1,6 @@
 // The page: what is shown where, keys, theme. The parts are in the modules beside it.
 
-import { ApiError, getJson, onKeyNeeded } from "./api.js";
+import { ApiError, getJson, getProps, onKeyNeeded } from "./api.js";
 import { Chat } from "./chat.js";
 import { askForKey, showHelp } from "./dialogs.js";
 import { byId, el, icon } from "./dom.js";
@@ -15,7 +15,11 @@ const THEMES = ["system", "light", "dark"];
 const RETRY_MS = 1500;
 
 const server = { id: null, props: null };
-const chat = new Chat(server, () => list());
+const chat = new Chat(server, () => {
+  list();
+  // The first answer of a model that is loaded on demand has loaded it.
+  if (server.id && !server.props && !chat.generation) connect();
+});
 const modelPage = new ModelPage(byId("model-view"), server);
 
 // ---- conversations
@@ -145,23 +149,26 @@ function notice(text) {
 }
 
 function showModel(models) {
-  const { model } = server.props;
+  const model = server.props?.model;
   const select = byId("model-select");
   select.replaceChildren(...models.map(({ id }) =>
     el("option", { value: id, selected: id === server.id }, id)));
   select.hidden = models.length < 2;
   byId("model-name").textContent = models.length < 2 ? server.id : "";
-  byId("model-facts").textContent = [model.profile, bytes(model.file_bytes),
-    `${bits(model.bits_per_weight)} bits a weight`].filter(Boolean).join(" · ");
+  byId("model-facts").textContent = model ? [model.profile, bytes(model.file_bytes),
+    `${bits(model.bits_per_weight)} bits a weight`].filter(Boolean).join(" · ") : "not loaded yet";
   document.title = `${server.id} · upg`;
 }
 
 async function connect() {
   try {
     const { data } = await getJson("v1/models");
-    const props = await getJson("props");
+    if (!data.some(({ id }) => id === server.id)) server.id = null;
+    const asked = server.id;
+    const props = await getProps(asked);
+    if (server.id !== asked) return;  // another was chosen meanwhile
     server.props = props;
-    server.id = props.id ?? data[0]?.id;
+    server.id = props?.id ?? server.id ?? data[0]?.id;
     showModel(data);
     notice("");
     if (!chat.conversation.leaf) chat.render();
@@ -202,7 +209,10 @@ byId("open-sidebar").addEventListener("click", () => openSidebar(true));
 byId("close-sidebar").addEventListener("click", () => openSidebar(false));
 byId("scrim").addEventListener("click", () => openSidebar(false));
 byId("settings-button").addEventListener("click", () => openSettings(byId("settings").hidden));
-byId("model-select").addEventListener("change", (event) => { server.id = event.target.value; });
+byId("model-select").addEventListener("change", (event) => {
+  server.id = event.target.value;
+  connect();
+});
 narrow.addEventListener("change", sidebarInert);
 addEventListener("keydown", keyPressed);
 addEventListener("hashchange", route);

@@ -1,6 +1,6 @@
 // The model page: what the file is, how its bits are spent, what runs now.
 
-import { ApiError, getJson } from "./api.js";
+import { ApiError, getJson, getProps } from "./api.js";
 import { bitsChart, codecsOf, legend, sparkline, stackedBar } from "./chart.js";
 import { el } from "./dom.js";
 import { bits, bytes, count, large, percent, rate } from "./format.js";
@@ -115,7 +115,9 @@ export class ModelPage {
   draw() {
     const { props, id } = this.server;
     if (!props) {
-      this.root.replaceChildren(el("p", { class: "hint" }, "The server has not answered yet."));
+      this.root.replaceChildren(el("p", { class: "hint" }, id ?
+        `${id} is not loaded: it will be when it is first asked something.` :
+        "The server has not answered yet."));
       return;
     }
     this.memory = el("div", {});
@@ -149,12 +151,12 @@ export class ModelPage {
 
   async refresh() {
     const [slots, props] = await Promise.all([getJson("slots", { quiet: true }),
-      getJson("props", { quiet: true })]);
+      getProps(this.server.id, { quiet: true })]);
     const speed = slots.reduce((total, slot) => total + slot.tokens_per_second, 0);
     this.rates = [...this.rates, speed].slice(-MINUTE);
     this.slots.replaceChildren(
       el("p", { class: "speed" }, el("strong", {}, rate(speed)), " tokens a second, all requests"),
       sparkline(this.rates, MINUTE), slotTable(slots));
-    this.memory.replaceChildren(...memorySection(props.memory));
+    if (props) this.memory.replaceChildren(...memorySection(props.memory));
   }
 }
