@@ -16,6 +16,7 @@
 #include "model/tensors.h"
 #include "random_matrix.h"
 #include "tools/random_model.h"
+#include "tools/shape_options.h"
 #include "upg/error.h"
 
 namespace {
@@ -130,13 +131,7 @@ int main(int argc, char** argv) {
   CLI::App app("Writes a UPG file with random codes in the layout of microsoft/phi-4.");
   app.add_option("FILE", options.target, "Where to write")->required();
   app.add_option("--tokenizer", options.tokenizer, "A checkpoint whose tokenizer to copy");
-  app.add_option("--layers", options.shape.layers)->capture_default_str();
-  app.add_option("--hidden", options.shape.hidden)->capture_default_str();
-  app.add_option("--intermediate", options.shape.intermediate)->capture_default_str();
-  app.add_option("--heads", options.shape.heads)->capture_default_str();
-  app.add_option("--kv-heads", options.shape.kv_heads)->capture_default_str();
-  app.add_option("--vocabulary", options.shape.vocabulary)->capture_default_str();
-  app.add_option("--context", options.shape.context)->capture_default_str();
+  tools::add_shape_options(app, options.shape);
   CLI11_PARSE(app, argc, argv);
   try {
     const uint64_t bytes = Maker(options).make();

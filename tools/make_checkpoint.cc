@@ -20,6 +20,7 @@
 #include "model/config.h"
 #include "model/tensors.h"
 #include "tools/random_model.h"
+#include "tools/shape_options.h"
 #include "upg/error.h"
 
 namespace {
@@ -206,13 +207,7 @@ int main(int argc, char** argv) {
       "Writes a random checkpoint in the layout of microsoft/phi-4; its shapes by default.");
   app.add_option("FOLDER", options.folder, "Where to write")->required();
   app.add_option("--tokenizer", options.tokenizer, "A checkpoint whose tokenizer to copy");
-  app.add_option("--layers", options.shape.layers)->capture_default_str();
-  app.add_option("--hidden", options.shape.hidden)->capture_default_str();
-  app.add_option("--intermediate", options.shape.intermediate)->capture_default_str();
-  app.add_option("--heads", options.shape.heads)->capture_default_str();
-  app.add_option("--kv-heads", options.shape.kv_heads)->capture_default_str();
-  app.add_option("--vocabulary", options.shape.vocabulary)->capture_default_str();
-  app.add_option("--context", options.shape.context)->capture_default_str();
+  upg::tools::add_shape_options(app, options.shape);
   app.add_option("--seed", options.seed)->capture_default_str();
   app.add_option("--shard-bytes", options.shard_bytes)->capture_default_str();
   app.add_option("-t,--threads", options.threads)->capture_default_str();
