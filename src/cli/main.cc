@@ -63,6 +63,19 @@ std::vector<std::string> arguments(int argc, char** argv) {
   return result;
 }
 
+// CLI11 would say that a verb is missing, and nothing of the word that it found.
+void check_verb(const CLI::App& app, int argc, char** argv) {
+  const std::string word = argc > 1 ? argv[1] : "-";
+  std::string allowed;
+  for (const CLI::App* verb : app.get_subcommands({})) {
+    if (word == verb->get_name() || word.starts_with('-')) return;
+    allowed += (allowed.empty() ? "" : ", ") + verb->get_name();
+  }
+  const char* bench =
+      word == "bench" ? "; the benchmarks are scripts/bench of the source tree" : "";
+  throw Error(ErrorCode::kUsage, fmt::format("found \"{}\", allowed: {}{}", word, allowed, bench));
+}
+
 int fail(int status, std::string_view message) {
   fmt::print(stderr, "upg: {}\n", message);
   return status;
@@ -84,6 +97,7 @@ int run(int argc, char** argv) {
   Common common;
   for (const auto add : kVerbs) add(app, common);
   add_environment_twins(app);
+  check_verb(app, argc, argv);
   try {
     app.parse(arguments(argc, argv));
   } catch (const CLI::ParseError& error) {
