@@ -38,20 +38,19 @@ struct Flags {
 
 Suite make_suite(const Options& options) {
   Suite suite;
-  for (auto* add : {add_limits, add_starts, add_decompression, add_products, add_first_design,
-                    add_scaling, add_primes, add_operations, add_coding, add_models}) {
+  for (auto* add : {add_limits, add_device_limits, add_starts, add_decompression, add_products,
+                    add_cublas, add_cusparse, add_first_design, add_scaling, add_primes,
+                    add_operations, add_coding, add_models}) {
     add(options, suite);
   }
   return suite;
 }
 
 Json machine(const Options& options) {
-  kernels::BackendOptions cpu;
-  cpu.device = "cpu";
   return {{"cpu", base::cpu_model()},
           {"threads", options.threads},
           {"memory_bytes", base::total_memory()},
-          {"backend", kernels::select_backend(cpu).name},
+          {"backend", best_cpu()},
           {"device", kernels::create_backend({})->describe()},
           {"version", kVersion}};
 }

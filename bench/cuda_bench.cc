@@ -11,24 +11,19 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 #include <vector>
 
-#include "cuda_limits.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "peers/cublas_products.h"
 #include "synthetic_source.h"
 #include "upg/error.h"
 
 namespace {
 
 using namespace upg;
-using Clock = std::chrono::steady_clock;
-
-double since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+using bench::seconds_now;
 
 struct Options {
   bench::SyntheticShape shape;
@@ -131,18 +126,18 @@ double median(std::vector<double> values) {
 // Tokens one after the other, each waited for, its best logit taken as a greedy run would.
 void run_tokens(const Options& options, kernels::Backend& backend, int batch, int context,
                 double read, double cublas) {
-  const auto load = Clock::now();
+  const double load = seconds_now();
   Runner runner(options, backend, batch, context + options.tokens + 1);
-  const double load_seconds = since(load);
+  const double load_seconds = seconds_now() - load;
   std::vector<double> seconds;
   std::vector<int32_t> ids(static_cast<size_t>(batch));
   uint64_t launches = 0;
   for (int i = 0; i < options.tokens; ++i) {
     const uint64_t before = backend.launches();
-    const auto start = Clock::now();
+    const double start = seconds_now();
     const float* logits = runner.step(context + i, 1, true);
     backend.best_ids(ids, logits, options.shape.vocabulary);
-    if (i >= 8) seconds.push_back(since(start));
+    if (i >= 8) seconds.push_back(seconds_now() - start);
     launches = backend.launches() - before;
   }
   const double typical = median(seconds);
@@ -162,13 +157,13 @@ void run_prompt(const Options& options, kernels::Backend& backend, double cublas
   Runner runner(options, backend, 1, options.prompt);
   std::vector<double> seconds;
   for (int i = 0; i < 4; ++i) {
-    const auto start = Clock::now();
+    const double start = seconds_now();
     for (int past = 0; past < options.prompt; past += options.chunk) {
       const int tokens = std::min(options.chunk, options.prompt - past);
       runner.step(past, tokens, past + tokens == options.prompt);
     }
     backend.synchronise();
-    if (i > 0) seconds.push_back(since(start));
+    if (i > 0) seconds.push_back(seconds_now() - start);
   }
   const double typical = median(seconds);
   fmt::print("prompt {} in chunks of {}: {:.1f} ms, {:.0f} tok/s", options.prompt, options.chunk,
@@ -177,20 +172,34 @@ void run_prompt(const Options& options, kernels::Backend& backend, double cublas
   fmt::print("\n");
 }
 
+// Bytes a second.
+double measure_read() {
+  constexpr int64_t kBytes = int64_t{4} << 30;
+  const bench::DeviceReader reader(kBytes);
+  std::vector<double> seconds;
+  for (int i = 0; i < 10; ++i) seconds.push_back(reader.time(4) / 4);
+  return static_cast<double>(kBytes) / median(seconds);
+}
+
+// Seconds of the products alone; 0 without the library.
+double measure_cublas(const bench::SyntheticShape& shape, bool head, int inputs) {
+  if (!bench::has_cublas()) return 0;
+  bench::CublasProducts products(products_of(shape, head), inputs);
+  std::vector<double> seconds;
+  for (int i = 0; i < 10; ++i) seconds.push_back(products.time_chains(1));
+  return median(seconds);
+}
+
 void run(const Options& options) {
-  std::string problem;
   double read = 1;
   double cublas = 0;
   double cublas_prompt = 0;
   if (options.limits) {
-    read = bench::measure_device_read();
+    read = measure_read();
     fmt::print("reading: {:.0f} GB/s\n", read / 1e9);
-    cublas = bench::measure_cublas_chain(products_of(options.shape, true), 1, problem);
-    if (options.prompt > 0) {
-      cublas_prompt =
-          bench::measure_cublas_chain(products_of(options.shape, false), options.prompt, problem);
-    }
-    if (!problem.empty()) fmt::print("cuBLAS: {}\n", problem);
+    if (!bench::has_cublas()) fmt::print("cuBLAS: libcublas is not in the library path\n");
+    cublas = measure_cublas(options.shape, true, 1);
+    if (options.prompt > 0) cublas_prompt = measure_cublas(options.shape, false, options.prompt);
   }
   kernels::BackendOptions backend_options;
   backend_options.device = options.device;

@@ -162,7 +162,7 @@ class Family {
 
   void add(Suite& suite) const {
     Benchmark pp = row("pp" + std::to_string(sizes_.prompt), sizes_.prompt);
-    const std::string peak = device_ == "cpu" ? int8_limit(cpu_table(), options_.threads) : "";
+    const std::string peak = device_ == "cpu" ? int8_limit(best_cpu(), options_.threads) : "";
     if (!peak.empty()) pp.bounds = {{peak, 2 * work_.layer_weights * sizes_.prompt}};
     pp.manual_time = true;
     pp.body = [*this](auto& s) { prompt(s, engine_of(model_, device_, sizes_), sizes_.prompt); };
@@ -178,15 +178,13 @@ class Family {
   }
 
  private:
-  static std::string cpu_table();
-
   Benchmark row(const std::string& test, double tokens) const {
     Benchmark row;
     row.name = "model/" + label_of(model_) + "/" + device_ + "/" + test;
     row.labels = {{"model", label_of(model_)},
                   {"test", test},
-                  {"backend", device_ == "cpu" ? cpu_table() : device_},
-                  {"threads", std::to_string(options_.threads)},
+                  {"backend", device_ == "cpu" ? best_cpu() : device_},
+                  {"threads", device_ == "cpu" ? std::to_string(options_.threads) : ""},
                   {"file_bytes", std::to_string(bytes_of(model_))}};
     row.amount = tokens;
     row.unit = "tokens";
@@ -195,8 +193,8 @@ class Family {
   }
 
   void bound_by_reading(Benchmark& row, int steps) const {
-    if (device_ != "cpu") return;
-    row.bounds = {{read_limit(options_.threads), work_.bytes * steps}};
+    const std::string limit = device_ == "cpu" ? read_limit(options_.threads) : kDeviceReadLimit;
+    row.bounds = {{limit, work_.bytes * steps}};
   }
 
   void add_batch(Suite& suite, int batch) const {
@@ -218,18 +216,6 @@ class Family {
   Sizes sizes_;
   Work work_;
 };
-
-std::string Family::cpu_table() {
-  kernels::BackendOptions options;
-  options.device = "cpu";
-  return std::string(kernels::select_backend(options).name);
-}
-
-bool has_cuda() {
-  const auto rows = kernels::all_backends();
-  return std::any_of(rows.begin(), rows.end(),
-                     [](const auto& row) { return row.device == "cuda" && row.supported(); });
-}
 
 // ---- cold start
 
@@ -287,7 +273,7 @@ void add_start(const fs::path& model, bool cold, const Options& options, Suite& 
 void add_models(const Options& options, Suite& suite) {
   for (const fs::path& model : options.models) {
     Family(options, model, "cpu").add(suite);
-    if (has_cuda()) Family(options, model, "cuda").add(suite);
+    if (has_device()) Family(options, model, "cuda").add(suite);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 
 #include "kernels/backend.h"
 #include "random_matrix.h"
@@ -15,6 +16,7 @@ namespace upg::bench {
 namespace {
 
 constexpr int64_t kSide = 5120;
+constexpr int64_t kHeadRows = 100352;
 
 struct Case {
   std::string codec;
@@ -26,9 +28,14 @@ struct Case {
   bool cached = false;  // one matrix again and again: what decoding allows
 };
 
+std::string shape_text(const Case& c) {
+  return std::to_string(c.rows) + "x" + std::to_string(c.cols);
+}
+
 // Four times the last-level cache, and more than most of them.
-int64_t streamed_bytes(const Options& options) {
+int64_t streamed_bytes(const Options& options, const Case& c) {
   if (options.tiny) return 1 << 20;
+  if (c.backend == "cuda") return kStreamedDeviceBytes;
   const int64_t cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
   return std::max<int64_t>(int64_t{128} << 20, 4 * cache);
 }
@@ -57,11 +64,23 @@ kernels::Buffer random_input(kernels::Backend& backend, int64_t count) {
   return buffer;
 }
 
-void product(benchmark::State& state, const Case& c, int64_t bytes) {
-  kernels::Backend& backend = *backend_named(c.backend, c.threads);
-  const MatrixCopies& copies = kept_copies(c.codec, c.rows, c.cols, bytes);
-  std::vector<kernels::Linear> linears;
-  for (const codec::Matrix& matrix : copies.matrices()) {
+// The copies as the backend multiplies by them. A GPU's have to travel there, so those that were
+// asked for last are kept until forget(); a CPU's are views of what kept_copies() may replace.
+const std::vector<kernels::Linear>& loaded_copies(kernels::Backend& backend, const Case& c,
+                                                  int64_t bytes) {
+  static std::vector<kernels::Linear> linears;
+  static std::string kept;
+  [[maybe_unused]] static const bool registered = [] {
+    on_forget([] {
+      linears.clear();
+      kept.clear();
+    });
+    return true;
+  }();
+  const std::string key = c.backend == "cuda" ? c.codec + "/" + shape_text(c) : "";
+  if (!key.empty() && kept == key) return linears;
+  linears.clear();
+  for (const codec::Matrix& matrix : kept_copies(c.codec, c.rows, c.cols, bytes).matrices()) {
     kernels::Linear linear;
     linear.parts.push_back({backend.load(matrix), {}});
     linear.rows = c.rows;
@@ -69,15 +88,28 @@ void product(benchmark::State& state, const Case& c, int64_t bytes) {
     linears.push_back(std::move(linear));
     if (c.cached) break;
   }
+  kept = key;
+  return linears;
+}
+
+void product(benchmark::State& state, const Case& c, int64_t bytes) {
+  kernels::Backend& backend = *backend_named(c.backend, c.threads);
+  const std::vector<kernels::Linear>& linears = loaded_copies(backend, c, bytes);
   const kernels::Buffer x = random_input(backend, c.batch * c.cols);
   const kernels::Buffer y = backend.allocate(static_cast<size_t>(c.batch * c.rows) * sizeof(float));
   size_t next = 0;
-  time_loop(state, [&] {
+  const auto multiply = [&] {
     const kernels::Linear& linear = linears[next];
     next = (next + 1) % linears.size();
     const kernels::Prepared& input = backend.prepare(x.floats(), c.batch, linear);
     backend.matmul(y.floats(), linear, input, c.batch, kernels::Store::kSet);
+  };
+  if (c.backend != "cuda") return time_loop(state, multiply);
+  time_batch(state, [&](int64_t count) {
+    const double begin = seconds_now();
+    for (int64_t i = 0; i < count; ++i) multiply();
     backend.synchronise();
+    return seconds_now() - begin;
   });
 }
 
@@ -90,10 +122,6 @@ double nonzeros_of(const Case& c) {
   return static_cast<double>(c.rows * c.cols) * (is_sparse(c.codec) ? 0.5 : 1.0);
 }
 
-std::string shape_text(const Case& c) {
-  return std::to_string(c.rows) + "x" + std::to_string(c.cols);
-}
-
 Benchmark row_of(const Options& options, const Case& c, const std::string& name) {
   Benchmark row;
   row.name = name;
@@ -102,19 +130,21 @@ Benchmark row_of(const Options& options, const Case& c, const std::string& name)
                 {"rows", std::to_string(c.rows)},
                 {"cols", std::to_string(c.cols)},
                 {"batch", std::to_string(c.batch)},
-                {"threads", std::to_string(c.threads)},
+                {"threads", c.backend == "cuda" ? "" : std::to_string(c.threads)},
                 {"from", c.cached ? "caches" : "memory"}};
   const auto bytes = static_cast<double>(stored_bytes(c.codec, c.rows, c.cols));
   row.labels["bytes"] = std::to_string(stored_bytes(c.codec, c.rows, c.cols));
   row.amount = nonzeros_of(c);
   row.unit = "weights";
+  if (c.backend == "cuda") row.bounds.push_back({kDeviceReadLimit, bytes});
   if (!c.cached && c.backend != "cuda") row.bounds.push_back({read_limit(c.threads), bytes});
   const std::string peak = int8_limit(c.backend, c.threads);
   if (!peak.empty() && uses_int8(c.codec)) {
     row.bounds.push_back({peak, 2.0 * static_cast<double>(c.rows * c.cols * c.batch)});
   }
   row.group = "matrix/" + c.codec + "/" + shape_text(c);
-  row.body = [c, bytes = streamed_bytes(options)](auto& state) { product(state, c, bytes); };
+  row.manual_time = c.backend == "cuda";
+  row.body = [c, bytes = streamed_bytes(options, c)](auto& state) { product(state, c, bytes); };
   return row;
 }
 
@@ -124,13 +154,6 @@ void add_product(const Options& options, const Case& c, Suite& suite) {
   if (c.threads != options.threads) name += "/threads:" + std::to_string(c.threads);
   if (c.cached) name += "/cached";
   suite.push_back(row_of(options, c, name));
-}
-
-// The backend that create_backend() takes by itself, on the CPU.
-std::string best_cpu() {
-  kernels::BackendOptions options;
-  options.device = "cpu";
-  return std::string(kernels::select_backend(options).name);
 }
 
 std::vector<std::string> codec_list() {
@@ -174,26 +197,35 @@ void add_cached(const Options& options, int64_t side, Suite& suite) {
   }
 }
 
+// As the default profile stores it, on the backends that are chosen.
+void add_best(const Options& options, int64_t rows, int64_t cols, Suite& suite) {
+  const char* codec = rows == kHeadRows ? "path4" : "path3";
+  std::vector<std::string> backends = {best_cpu()};
+  if (has_device()) backends.emplace_back("cuda");
+  for (const std::string& backend : backends) {
+    for (const int batch : {1, 4, 16, 64}) {
+      add_product(options, {codec, rows, cols, backend, batch, options.threads}, suite);
+    }
+  }
+}
+
 }  // namespace
 
+std::vector<std::pair<int64_t, int64_t>> product_shapes(const Options& options) {
+  if (options.tiny) return {{512, 512}};
+  return {{kSide, kSide}, {7680, kSide}, {35840, kSide}, {kSide, 17920}, {kHeadRows, kSide}};
+}
+
 void add_products(const Options& options, Suite& suite) {
-  const int64_t side = options.tiny ? 512 : kSide;
-  add_every_backend(options, side, side, suite);
-  add_cached(options, side, suite);
-  if (options.tiny) return;
-  // Phi-4's other products: qkv, gate_up, down, head.
-  const std::pair<int64_t, int64_t> shapes[] = {
-      {7680, 5120}, {35840, 5120}, {5120, 17920}, {100352, 5120}};
-  for (const auto& [rows, cols] : shapes) {
+  const auto shapes = product_shapes(options);
+  const auto [rows, cols] = shapes.front();
+  add_every_backend(options, rows, cols, suite);
+  add_cached(options, rows, suite);
+  for (const auto& shape : std::span(shapes).subspan(1)) {
     if (options.all) {
-      add_every_backend(options, rows, cols, suite);
-      continue;
-    }
-    for (const int batch : {1, 4, 16, 64}) {
-      add_product(
-          options,
-          {rows == 100352 ? "path4" : "path3", rows, cols, best_cpu(), batch, options.threads},
-          suite);
+      add_every_backend(options, shape.first, shape.second, suite);
+    } else {
+      add_best(options, shape.first, shape.second, suite);
     }
   }
 }

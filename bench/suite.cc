@@ -1,5 +1,9 @@
 #include "suite.h"
 
+#include <algorithm>
+
+#include "kernels/backend.h"
+
 namespace upg::bench {
 namespace {
 
@@ -21,5 +25,17 @@ void on_forget(std::function<void()> drop) { drops().push_back(std::move(drop));
 void set_slowdown(double share) { slowdown_share = share; }
 
 double slowdown() { return slowdown_share; }
+
+std::string best_cpu() {
+  kernels::BackendOptions options;
+  options.device = "cpu";
+  return std::string(kernels::select_backend(options).name);
+}
+
+bool has_device() {
+  const auto rows = kernels::all_backends();
+  return std::any_of(rows.begin(), rows.end(),
+                     [](const auto& row) { return row.device == "cuda" && row.supported(); });
+}
 
 }  // namespace upg::bench

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace upg::bench {
@@ -51,12 +52,25 @@ void add_operations(const Options& options, Suite& suite);
 void add_coding(const Options& options, Suite& suite);
 void add_starts(const Options& options, Suite& suite);
 void add_models(const Options& options, Suite& suite);
+// A GPU's, and of NVIDIA's libraries on it; nothing where there is none, or no such library.
+void add_device_limits(const Options& options, Suite& suite);
+void add_cublas(const Options& options, Suite& suite);
+void add_cusparse(const Options& options, Suite& suite);
+
+// A square one, then those of Phi-4 that are not square: qkv, gate_up, down, head.
+std::vector<std::pair<int64_t, int64_t>> product_shapes(const Options& options);
+// The backend that create_backend() takes by itself on the CPU.
+std::string best_cpu();
+// The CUDA backend is built and finds a device.
+bool has_device();
+inline constexpr int64_t kStreamedDeviceBytes = int64_t{256} << 20;  // more than its caches
 
 // Names of limits, for bounds.
 std::string read_limit(int threads);
 std::string write_limit(int threads);
 std::string int8_limit(std::string_view table, int threads);  // empty: none for this table
 inline constexpr const char* kLoadLimit = "limit/loads";
+inline constexpr const char* kDeviceReadLimit = "limit/cuda/read";
 
 // Models that are kept from one benchmark to the next of their group are dropped: files are no
 // longer mapped.
@@ -85,6 +99,16 @@ void time_loop(benchmark::State& state, const Body& body) {
     body();
     const double end = seconds_now() + slowdown() * (seconds_now() - begin);
     while (seconds_now() < end) benchmark::ClobberMemory();
+  }
+}
+
+// The same for a device that works off a queue: `time` runs so many iterations and returns their
+// seconds. For benchmarks with manual_time.
+template <class Time>
+void time_batch(benchmark::State& state, const Time& time) {
+  time(1);
+  while (state.KeepRunningBatch(state.max_iterations)) {
+    state.SetIterationTime((1 + slowdown()) * time(state.max_iterations));
   }
 }
 
