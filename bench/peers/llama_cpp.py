@@ -1,11 +1,13 @@
-"""llama.cpp beside upg, in the same rounds: prompt and generation of GGUF files, for scripts/bench --with.
+"""llama.cpp beside upg, in the same rounds: prompts and generation of models of Phi-4's shapes.
 
-Its folder is what tools/compare_llama_cpp/build.sh made; Python is that folder's, which has its packages:
+    python3 bench/peers/llama_cpp.py --make
 
-    build/llama_cpp/venv/bin/python bench/peers/llama_cpp.py --llama build/llama_cpp --make CHECKPOINT \\
-        --types Q4_0,IQ3_XXS --work build/llama_cpp/files          # quantises; once
-    scripts/bench --filter model/ --with "build/llama_cpp/venv/bin/python bench/peers/llama_cpp.py \\
-        --llama build/llama_cpp build/llama_cpp/files/Q4_0.gguf build/llama_cpp/files/IQ3_XXS.gguf"
+goes from nothing to the table: builds the pinned llama.cpp (tools/compare_llama_cpp/build.sh) and upg, makes a random
+checkpoint of four layers, compresses and quantises it (25 GB of disk, of which 7 stay), measures with scripts/bench and
+prints its table. What is there already is kept. Any other model: give its GGUF files, measured in the same rounds:
+
+    scripts/bench --filter model/ --model MINE.upg \\
+        --with "build/llama_cpp/venv/bin/python bench/peers/llama_cpp.py MINE-Q4_0.gguf"
 
 llama.cpp runs with its defaults: f16 cache, flash attention and repacked weights where it thinks best. Weights may be
 random: speed does not depend on them.
@@ -15,6 +17,8 @@ import argparse
 import os
 import pathlib
 import random
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -28,29 +32,74 @@ PATIENCE = 0.3
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--llama", type=pathlib.Path, required=True, help="the folder of build.sh")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--make", type=pathlib.Path, metavar="CHECKPOINT", help="quantise it and stop")
+    parser.add_argument("--make", action="store_true", help="build, make the files, measure, print the table")
+    parser.add_argument("--llama", type=pathlib.Path, default=ROOT / "build/llama_cpp",
+                        help="the folder of build.sh (default: build/llama_cpp)")
     parser.add_argument("--types", default="Q2_K,IQ3_XXS,IQ3_S,Q3_K_M,Q4_0", help="default: %(default)s")
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/llama_cpp/files"))
+    parser.add_argument("--layers", type=int, default=4, help="of the random model (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="samples of each test, at least (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--quantise", type=pathlib.Path, metavar="CHECKPOINT", help="as --make does it; no more")
     parser.add_argument("files", nargs="*", type=pathlib.Path, metavar="FILE.gguf")
     return parser.parse_args()
 
 
-# ---- files
+# ---- from nothing to the table
 
-def make_files(options) -> None:
+def do(what: str, *command) -> None:
+    print(f"\n== {what}", file=sys.stderr, flush=True)
+    if subprocess.run([str(word) for word in command], cwd=ROOT).returncode != 0:
+        raise SystemExit(f"llama_cpp.py: {what}: failed")
+
+
+def make_all(options) -> None:
+    files = folder_of(options)
+    files.mkdir(parents=True, exist_ok=True)
+    checkpoint, compressed = files / "checkpoint", files / f"phi4-{options.layers}-layers.upg"
+    release = ROOT / "build/release"
+    python = options.llama / "venv/bin/python"
+    do("building llama.cpp", "tools/compare_llama_cpp/build.sh", options.llama)
+    do("building upg", "bash", "-c", 'source scripts/lib.sh; install "${build_packages[@]}" "${bench_packages[@]}"; '
+       "configure release -DUPG_BENCH=ON; build release upg make_checkpoint")
+    types = [kind for kind in options.types.split(",") if not (files / f"{kind}.gguf").exists()]
+    if not (checkpoint / "config.json").exists() and (types or not compressed.exists()):
+        do("making a checkpoint", release / "tools/make_checkpoint", checkpoint, "--layers", options.layers,
+           "--tokenizer", "models/books-12m")
+    if not compressed.exists():
+        do("compressing", release / "src/cli/upg", "compress", checkpoint, "-o", compressed, "--calibrate", "none")
+    if types:
+        do("quantising", python, __file__, "--llama", options.llama, "--layers", options.layers,
+           "--types", ",".join(types), "--quantise", checkpoint)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    measure(options, python, compressed)
+
+
+def measure(options, python: pathlib.Path, compressed: pathlib.Path) -> None:
+    files, report = compressed.parent, options.llama / "report"
+    peers = [python, __file__, "--llama", options.llama, "--threads", options.threads,
+             *(files / f"{kind}.gguf" for kind in options.types.split(","))]
+    do("measuring", "scripts/bench", "--phi4", 0, "--model", compressed, "--filter", f"^model/({compressed.stem}|llama)",
+       "--rounds", options.rounds, "--threads", options.threads, "-o", report, "--with", shlex.join(map(str, peers)))
+    print((report / "book.md").read_text().partition("## Whole models")[2].partition("\n## ")[0].strip())
+
+
+def folder_of(options) -> pathlib.Path:
+    return options.llama / f"phi4-{options.layers}-layers"
+
+
+def quantise(options) -> None:
     from checkpoint_gguf import write_gguf
 
-    options.work.mkdir(parents=True, exist_ok=True)
-    source = options.work / "f32.gguf"
+    files = folder_of(options)
+    source = files / "f32.gguf"
     if not source.exists():
-        write_gguf(options.make, source)
+        write_gguf(options.quantise, source)
     for kind in options.types.split(","):
-        target = options.work / f"{kind}.gguf"
-        if not target.exists():
-            run_tool(options, "llama-quantize", *importance(options, kind, source), source, target, kind)
-        print(target)
+        partial = files / f"{kind}.part"
+        run_tool(options, "llama-quantize", *importance(options, kind, source), source, partial, kind)
+        partial.rename(files / f"{kind}.gguf")
+        print(files / f"{kind}.gguf", file=sys.stderr)
+    source.unlink()
 
 
 def run_tool(options, name: str, *words) -> None:
@@ -64,7 +113,7 @@ def importance(options, kind: str, source: pathlib.Path) -> list:
     """llama.cpp refuses its smallest types without an importance matrix; for the speed any will do."""
     if not kind.startswith(("IQ", "Q2_K")):
         return []
-    matrix = options.work / "imatrix.gguf"
+    matrix = folder_of(options) / "imatrix.gguf"
     if not matrix.exists():
         run_tool(options, "llama-imatrix", "-m", source, "-f", ROOT / "data/calibration.txt", "-o", matrix, "-c", "512",
                  "--chunks", "2")
@@ -182,10 +231,13 @@ def benchmarks(options, models: Models) -> dict:
 
 def main() -> None:
     options = read_arguments()
+    options.llama = options.llama.resolve()
+    if options.make:
+        return make_all(options)
     os.environ["LLAMA_CPP_LIB_PATH"] = str((options.llama / "build/bin").resolve())
     sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tools/compare_llama_cpp"), str(options.llama / "source")]
-    if options.make:
-        return make_files(options)
+    if options.quantise:
+        return quantise(options)
     import llama_cpp
     from libllama import say_nothing
 
