@@ -8,18 +8,15 @@ import subprocess
 import sys
 import time
 
-from . import baselines, history, results
-from .arguments import read_arguments
+from . import baselines, history, results, tables
+from .arguments import ROOT, STATE, read_arguments
 from .compare import compare_pairs, compare_sets
 from .estimate import estimate, median_interval
 from .models import make_models
-from .program import Program, ProgramError
-from .report import write_report
+from .program import BenchError, Program
+from .report import report_files
 from .results import Book, Result
 from .sampling import Sampler, Settings, Subject, check_limits
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-STATE = pathlib.Path("build/bench")  # models, baselines, history
 
 
 def note(line: str) -> None:
@@ -103,6 +100,7 @@ def settings_of(options) -> Settings:
     settings = Settings(seconds=options.seconds)
     if options.tiny:
         settings = Settings(rounds=3, most_rounds=3, heavy_rounds=3, sample_seconds=0.002, seconds=options.seconds)
+    settings.noise = options.noise / 100
     if options.rounds:
         settings.rounds = settings.heavy_rounds = options.rounds
         settings.most_rounds = max(settings.most_rounds, options.rounds)
@@ -120,6 +118,7 @@ def commit() -> str:
 
 def measure(options) -> Book:
     begin = time.monotonic()
+    note("looking for what there is to measure")
     machine, subjects, limits = find_subjects(options)
     old, program = baselines.load(STATE / "baselines", options.baseline) if options.baseline else (None, None)
     notes = []
@@ -129,7 +128,7 @@ def measure(options) -> Book:
         notes.append("Compared with saved figures, not in turns with the baseline's program: what the machine's "
                      "neighbours did at the time counts as a change.")
     if not subjects:
-        raise SystemExit(f"filter: nothing is called \"{options.filter}\"")
+        raise BenchError(f"--filter: found \"{options.filter}\", which no name contains; --list prints them")
     Sampler(subjects, limits, settings_of(options), note).run()
     measured = [each.result() for each in [*limits.values(), *subjects] if each.samples]
     rows = [conclude(row, old.find(row.name) if old else None, options.noise / 100) for row in measured]
@@ -143,52 +142,75 @@ def spoken_arguments() -> list[str]:
     return [word for i, word in enumerate(sys.argv) if i > 0 and "--build" not in (word, sys.argv[i - 1])]
 
 
-def include(book: Book, path: pathlib.Path) -> None:
+def include(book: Book, other: Book) -> None:
     """Rows of a run elsewhere; their names stay, their machine is named."""
-    other = results.load(path)
-    where = f"{other.machine.get('device', '')}, {other.machine.get('cpu', '')} ({other.date[:10]}, {other.commit})"
     for result in other.results:
-        result.machine = result.machine or where
+        result.machine = result.machine or other.where
+        result.comparison = None
         book.results.append(result)
+    book.machines += [other.facts(), *other.machines]
 
 
 def print_verdicts(book: Book) -> None:
-    compared = [each for each in book.results if each.comparison]
-    counts: dict[str, int] = {}
-    for result in compared:
-        verdict = result.comparison.verdict
-        counts[verdict] = counts.get(verdict, 0) + 1
-        if verdict != "no change":
-            change = result.comparison
-            print(f"{verdict:10} {result.name}: time x {change.ratio:.3f} ({change.low:.3f} to {change.high:.3f})")
-    print(f"against {book.baseline}: " + ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
+    for result in book.results:
+        change = result.comparison
+        if change and change.verdict != "no change":
+            print(f"{change.verdict:10} {result.name}: time x {change.ratio:.3f} ({change.low:.3f} to {change.high:.3f})")
+    print(f"against {book.baseline}: {tables.verdicts(book)}")
 
 
-def main() -> int:
-    options = read_arguments()
-    options.model += make_models(options, STATE / "models")
+def write_all(files: dict[pathlib.Path, str]) -> None:
+    """All of them, or none that is half written."""
+    partial = {path: path.with_name(path.name + ".part") for path in files}
     try:
-        if options.list:
-            _, subjects, limits = find_subjects(options)
-            print("\n".join([*limits, *(each.benchmark.name for each in subjects)]))
-            return 0
-        book = measure(options)
-    except ProgramError as error:
-        raise SystemExit(f"bench: {error}") from error
-    for path in options.include:
-        include(book, path)
+        for path, text in files.items():
+            partial[path].write_text(text)
+        for path in files:
+            partial[path].rename(path)
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
+
+
+def run(options) -> int:
+    options.output.mkdir(parents=True, exist_ok=True)
+    others = [results.load(path) for path in options.include]
+    options.model += make_models(options, STATE / "models", note)
+    if options.list:
+        _, subjects, limits = find_subjects(options)
+        print("\n".join([*limits, *(each.benchmark.name for each in subjects)]))
+        return 0
+    book = measure(options)
+    for other in others:
+        include(book, other)
     runs = STATE / ("history-tiny.jsonl" if options.tiny else "history.jsonl")
+    files = report_files(book, [*history.load(runs), history.summary(book)])
+    write_all({options.output / name: text for name, text in files.items()})
     if not options.slow:
         history.append(book, runs)
-    options.output.mkdir(parents=True, exist_ok=True)
-    results.save(book, options.output / "book.json")
-    write_report(book, history.load(runs), options.output)
     if options.save_baseline:
         baselines.save(STATE / "baselines", options.save_baseline, book, program_of(options))
     note(f"{options.output}/book.html, book.md, book.json: {len(book.results)} benchmarks, {book.seconds:.0f} s")
     if book.baseline:
         print_verdicts(book)
     return 1 if book.regressions() else 0
+
+
+def main() -> int:
+    options = read_arguments()
+    try:
+        return run(options)
+    except BenchError as error:
+        note(f"bench: {error}")
+        return 2
+    except OSError as error:
+        note(f"bench: {error.filename}: {error.strerror}")
+        return 2
+    except KeyboardInterrupt:
+        note("bench: interrupted, nothing was written")
+        return 130
+    finally:
+        Program.stop_all()
 
 
 if __name__ == "__main__":

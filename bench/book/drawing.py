@@ -28,7 +28,7 @@ def figure(width: float = 6.4, height: float = 3.6, columns: int = 1, rows: int 
 
 
 def svg(drawn, title: str) -> str:
-    """The figure as an element of the page."""
+    """The figure as elements of the page: its caption and the drawing."""
     with plt.rc_context({"svg.hashsalt": title}):  # names inside the drawing differ from figure to figure
         out = io.StringIO()
         drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
@@ -41,4 +41,4 @@ def svg(drawn, title: str) -> str:
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
     for name, colour in (("ink", INK), ("grid", GRID), ("paper", PAPER), *((f"c{i}", c) for i, c in enumerate(SERIES))):
         text = text.replace(colour, f"var(--{name})")
-    return text.replace(">", f"><title>{title}</title>", 1)
+    return f"<figcaption>{title}</figcaption>" + text.replace(">", f"><title>{title}</title>", 1)

@@ -1,6 +1,7 @@
 """The plots of the report; each returns SVG, or nothing where its benchmarks were not measured."""
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from . import tables
 from .drawing import GRID, INK, SERIES, figure, svg
@@ -119,6 +120,7 @@ def draw_line(axis, result: Result) -> None:
     axis.plot(ends, 1e3 * slope.value * ends, color=SERIES[1])
     axis.plot(iterations, seconds, ".", color=SERIES[0], markersize=4)
     axis.set_title(short(result.name), fontsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.set_xlabel("iterations", fontsize=8)
     axis.set_ylabel("ms", fontsize=8)
 
@@ -193,7 +195,7 @@ def comparison(book: Book) -> str:
                       key=lambda result: result.comparison.ratio)
     if not compared:
         return ""
-    shown = compared if len(compared) <= 2 * MOST_LINES else compared[:MOST_LINES] + compared[-MOST_LINES:]
+    shown = compared if len(compared) <= MOST_LINES else compared[: MOST_LINES // 3] + compared[-2 * MOST_LINES // 3 :]
     drawn, axes = figure(height=1 + 0.17 * len(shown))
     axis = axes[0][0]
     colours = {"improved": SERIES[2], "regressed": SERIES[4], "no change": SERIES[5]}
@@ -206,23 +208,28 @@ def comparison(book: Book) -> str:
     axis.set_ylim(-1, len(shown))
     axis.grid(axis="y", visible=False)
     axis.set_xlabel("time, new over old, with its 95 % interval")
-    return svg(drawn, "Against the baseline")
+    left_out = len(compared) - len(shown)
+    return svg(drawn, f"Time against the baseline; {left_out} between these left out" if left_out
+               else "Time against the baseline")
 
 
 def over_commits(runs: list[dict], names: list[str]) -> str:
     """Share of the limit of chosen benchmarks, run by run on this machine."""
-    drawn, axes = figure(height=3.4)
+    drawn, axes = figure(height=3.6 + 0.17 * len(names))
     axis = axes[0][0]
     places = np.arange(len(runs))
     for colour, name in zip(SERIES, names):
         values = [run["results"].get(name, {}).get("share") for run in runs]
         axis.plot(places, [np.nan if value is None else 100 * value for value in values], "o-", markersize=3.5,
                   color=colour, label=name)
-    axis.set_xticks(places, [run["commit"] for run in runs], rotation=45, ha="right", fontsize=7.5)
+    first = [i for i, run in enumerate(runs) if i == 0 or run["commit"] != runs[i - 1]["commit"]]
+    axis.set_xticks(first, [f"{runs[i]['commit']}, {runs[i]['date'][5:10]}" for i in first], rotation=35, ha="right",
+                    fontsize=8)
+    axis.set_xticks(places, minor=True)
     axis.set_ylabel("percent of the limit")
     axis.set_ylim(bottom=0)
-    axis.legend(fontsize=7, loc="lower left")
-    return svg(drawn, "Over commits")
+    drawn.legend(fontsize=8, loc="outside upper left")
+    return svg(drawn, "Share of the limit, run by run; a commit's name stands at its first run")
 
 
 def models(book: Book) -> str:
@@ -237,7 +244,7 @@ def models(book: Book) -> str:
 def headline_names(book: Book, count: int = 6) -> list[str]:
     """Batch 1 of every codec, then tokens of models: what is followed over commits."""
     names = [result.name for _, result, _ in tables.first_rows(book) if result.share and not result.machine
-             and result.benchmark.family == "product"]
+             and result.benchmark.family == "product" and result.label("backend") not in tables.PEERS]
     names += [result.name for result in own(book, "model") if result.share]
     return names[:count] or [result.name for result in book.results if result.share and not result.machine][:count]
 

@@ -7,14 +7,22 @@ One request a line on its standard input, one JSON object a line on its standard
     forget                    {}: what was kept between benchmarks is dropped
 """
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 
-class ProgramError(Exception):
+class BenchError(Exception):
+    """What the outside gets wrong: a file, an option, a program. One line for the user."""
+
+
+class ProgramError(BenchError):
     """A program could not be started, or said something that is no answer."""
 
 
@@ -45,24 +53,39 @@ class Benchmark:
 
 
 class Program:
+    running: ClassVar[set["Program"]] = set()
+
     def __init__(self, command: list[str]):
         self.command = [str(word) for word in command]
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
         self.close()
-        try:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:  # A session of its own: the terminal's Ctrl-C is for us, who then stop it.
+            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                            start_new_session=True)
         except OSError as error:
             raise ProgramError(f"{self.command[0]}: {error.strerror}") from error
+        Program.running.add(self)
 
     def close(self) -> None:
+        """It ends when nobody asks any more."""
         if self.process is None:
             return
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
         self.process = None
+        Program.running.discard(self)
+
+    @classmethod
+    def stop_all(cls) -> None:
+        """Whatever they are at."""
+        for program in list(cls.running):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.process.pid, signal.SIGKILL)
+            with contextlib.suppress(BrokenPipeError):
+                program.close()
 
     def ask(self, request: str) -> dict:
         if self.process is None:

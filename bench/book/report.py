@@ -4,7 +4,7 @@ import html
 import pathlib
 from dataclasses import dataclass, field
 
-from . import plots, tables
+from . import plots, results, tables
 from .results import Book
 from .tables import Table
 
@@ -23,7 +23,7 @@ class Section:
 def sections(book: Book, runs: list[dict]) -> list[Section]:
     found = [
         Section("Machine", " ".join(book.notes), [tables.machine(book), tables.limits(book)], [plots.bandwidth(book)]),
-        Section("Against the baseline", f"Baseline: {book.baseline}.", [tables.comparison(book)],
+        Section("Against the baseline", f"Baseline {book.baseline}: {tables.verdicts(book)}.", tables.comparisons(book),
                 [plots.comparison(book)]),
         Section("The first reports", "The project began with reports of a first design; their lines, measured here, "
                 "beside the figures that they gave.", [tables.first_reports(book), tables.first_claims(book)],
@@ -59,10 +59,10 @@ def without_what_is_empty(section: Section) -> Section:
     return Section(section.title, section.words, kept, [plot for plot in section.plots if plot], section.folded)
 
 
-def write_report(book: Book, runs: list[dict], folder: pathlib.Path) -> None:
+def report_files(book: Book, runs: list[dict]) -> dict[str, str]:
+    """Names and contents. `runs`: the history, this run at its end."""
     parts = sections(book, runs)
-    (folder / "book.html").write_text(page(book, parts))
-    (folder / "book.md").write_text(markdown(parts))
+    return {"book.json": results.dump(book), "book.html": page(book, parts), "book.md": markdown(parts)}
 
 
 # ---- the page
@@ -83,21 +83,30 @@ def section_html(index: int, part: Section) -> str:
     drawn = "".join(f"<figure>{plot}</figure>" for plot in part.plots)
     inner = words + "".join(map(table_html, part.tables)) + drawn
     if part.folded:
-        inner = f"<details><summary>{len(part.tables[0].rows)} rows</summary>{inner}</details>"
+        inner = folded(len(part.tables[0].rows), inner)
     return f'<section id="s{index}"><h2>{html.escape(part.title)}</h2>{inner}</section>'
 
 
 def table_html(table: Table) -> str:
     title = f"<h3>{html.escape(table.title)}</h3>" if table.title else ""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
-    rows = "".join("<tr>" + "".join(cell_html(cell) for cell in row) + "</tr>" for row in table.rows)
+    rows = "".join("<tr>" + "".join(map(cell_html, row, range(len(row)))) + "</tr>" for row in table.rows)
     note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
-    return f'{title}<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}'
+    kind = ' class="facts"' if table.is_facts else ""
+    head = f"<thead><tr>{head}</tr></thead>" if any(table.columns) else ""
+    inner = f'{title}<div class="table"><table{kind}>{head}<tbody>{rows}</tbody></table></div>{note}'
+    return folded(len(table.rows), inner) if table.folded else inner
 
 
-def cell_html(cell: str) -> str:
+def folded(rows: int, inner: str) -> str:
+    return f"<details><summary>{rows} rows</summary>{inner}</details>"
+
+
+def cell_html(cell: str, column: int) -> str:
+    """A benchmark's name, which stands first, may be broken behind its slashes."""
     kind = f' class="{cell}"' if cell in ("improved", "regressed") else ""
-    return f"<td{kind}>{html.escape(cell)}</td>"
+    text = html.escape(cell)
+    return f"<td{kind}>{text if column else text.replace('/', '/<wbr>')}</td>"
 
 
 # ---- Markdown

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .compare import Comparison
 from .estimate import Estimate, Interval, Outliers
-from .program import Benchmark, Bound
+from .program import BenchError, Benchmark, Bound
 
 FORMAT = 1
 
@@ -59,6 +59,21 @@ class Book:
     results: list[Result]
     baseline: str = ""
     notes: list[str] = field(default_factory=list)
+    machines: list[dict] = field(default_factory=list)  # facts() of the runs elsewhere whose rows are included
+
+    @property
+    def where(self) -> str:
+        """A short name for the machine: its GPU ("cuda:0 NVIDIA H200, 132 ..."), or its processor."""
+        index, _, device = self.machine.get("device", "").partition(" ")
+        return device.split(",")[0] if index.startswith("cuda:") else self.machine.get("cpu", "")
+
+    def facts(self) -> dict:
+        return {**self.machine, "name": self.where, "commit": self.commit, "date": self.date,
+                "command": self.command, "seconds": self.seconds}
+
+    def facts_of(self, result: Result) -> dict:
+        """Of the machine that a result was measured on."""
+        return next((facts for facts in self.machines if facts["name"] == result.machine), self.machine)
 
     def find(self, name: str) -> Result | None:
         return next((result for result in self.results if result.name == name and not result.machine), None)
@@ -70,9 +85,13 @@ class Book:
         return [each for each in self.results if each.comparison and each.comparison.verdict == "regressed"]
 
 
+def dump(book: Book) -> str:
+    return json.dumps({"format": FORMAT, **dataclasses.asdict(book)}, indent=1)
+
+
 def save(book: Book, path: pathlib.Path) -> None:
     partial = path.with_suffix(".part")
-    partial.write_text(json.dumps({"format": FORMAT, **dataclasses.asdict(book)}, indent=1))
+    partial.write_text(dump(book))
     partial.rename(path)
 
 
@@ -83,7 +102,7 @@ def load(path: pathlib.Path) -> Book:
             raise ValueError("another version of the book wrote it")
         return Book(**{**data, "results": [result_of(row) for row in data["results"]]})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SystemExit(f"{path}: no benchmark book: {error}") from error
+        raise BenchError(f"{path}: no benchmark book: {error}") from error
 
 
 def optional(kind, data: dict | None):

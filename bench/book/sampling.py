@@ -8,13 +8,14 @@ otherwise look like a change. Rounds go on for those benchmarks whose interval i
 """
 
 import random
+import shutil
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .compare import compare_pairs
+from .compare import NO_CHANGE, compare_pairs
 from .estimate import median_interval
 from .program import Benchmark, Program, ProgramError
 from .results import Result, Sample
@@ -32,6 +33,7 @@ class Settings:
     most_rounds: int = 30
     heavy_rounds: int = 8
     sample_seconds: float = 0.015  # of a take
+    noise: float = 0.05  # a ratio to the baseline that is no change
     precision: float = 0.03  # half the interval's width, relative, at which a benchmark is done
     seconds: float = 900.0  # after which no further round is begun, once each benchmark has had its least number
     seed: int = 1
@@ -67,17 +69,19 @@ class Sampler:
         self.random = random.Random(settings.seed)
         self.looked_at: dict[str, tuple[float, float]] = {}  # limit: when, seconds an iteration
         self.round = 0
+        self.begin = time.monotonic()
 
     def run(self) -> None:
-        begin = time.monotonic()
+        self.begin = time.monotonic()
         active = list(self.subjects)
         while active:
             self.restart(active)
             self.visit_all(active)
             self.round += 1
-            spent = time.monotonic() - begin
+            spent = time.monotonic() - self.begin
             active = [each for each in active if not self.is_done(each, spent)]
-            self.note(f"round {self.round}: {spent:.0f} s, {len(active)} benchmarks go on")
+            if active:
+                self.note(f"round {self.round}: {len(active)} benchmarks go on, {self.time_left(0)}")
         for program in self.programs(self.subjects):
             program.close()
 
@@ -107,12 +111,25 @@ class Sampler:
                 program.ask("forget")
             self.random.shuffle(groups[name])
             for subject in groups[name]:
-                self.progress(done, len(names), subject)
+                self.progress(done / len(names), subject.benchmark.name)
                 self.visit(subject)
 
-    def progress(self, done: int, total: int, subject: Subject) -> None:
+    def progress(self, done: float, name: str) -> None:
         if sys.stderr.isatty():
-            print(f"\r\x1b[Kround {self.round + 1}: {done}/{total} {subject.benchmark.name}", end="", file=sys.stderr)
+            line = f"round {self.round + 1}: {100 * done:.0f} %, {self.time_left(done)}, {name}"
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)
+
+    def time_left(self, done: float) -> str:
+        """In words, from the pace so far; `done`: of this round. The first round sets up, so it seems longer."""
+        spent, rounds = time.monotonic() - self.begin, self.round + done
+        if rounds < 0.05:
+            return "time left not yet known"
+        least = (self.settings.rounds - rounds) * spent / rounds
+        if least > 0:
+            return f"about {duration(least)} left, more where samples scatter"
+        most = (self.settings.most_rounds - rounds) * spent / rounds
+        return f"at most {duration(max(0.0, min(most, self.settings.seconds - spent)) + spent / rounds)} left"
 
     def visit(self, subject: Subject) -> None:
         if subject.iterations == 0:
@@ -178,16 +195,21 @@ class Sampler:
             return False
         if subject.is_heavy or taken >= settings.most_rounds or spent > settings.seconds:
             return True
-        return precision_of(subject.samples) < settings.precision
+        return is_settled(subject.samples, settings)
 
 
-def precision_of(samples: list[Sample]) -> float:
-    """Half the width of the interval that the report will show, relative."""
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def is_settled(samples: list[Sample], settings: Settings) -> bool:
+    """The interval that the report will show is narrow, and its verdict agrees with the significance test's."""
     if samples[0].baseline:
-        comparison = compare_pairs([each.seconds for each in samples], [each.baseline for each in samples], 0)
-        return comparison.half_width / comparison.ratio
+        change = compare_pairs([each.seconds for each in samples], [each.baseline for each in samples], settings.noise)
+        differs = change.low > 1 + settings.noise or change.high < 1 / (1 + settings.noise)
+        return change.half_width < settings.precision * change.ratio and differs == (change.verdict != NO_CHANGE)
     interval = median_interval([each.each / (each.bound or 1.0) for each in samples])
-    return interval.half_width / interval.value
+    return interval.half_width < settings.precision * interval.value
 
 
 def check_limits(subjects: list[Subject], limits: dict[str, Subject]) -> None:

@@ -1,11 +1,13 @@
 """The tables of the report, from the results; report.py says where each stands."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from . import text
 from .estimate import log_log_slope
 from .results import Book, Result
 
+PEERS = ("cuBLAS", "cuSPARSE")
 PRODUCTS = 40  # of 5120 x 5120: what the first reports counted for a token
 
 
@@ -15,6 +17,8 @@ class Table:
     columns: list[str]
     rows: list[list[str]]
     note: str = ""
+    folded: bool = False  # closed until it is asked for
+    is_facts: bool = False  # long texts, which may be broken
 
 
 def share(result: Result) -> str:
@@ -22,10 +26,15 @@ def share(result: Result) -> str:
 
 
 def machine(book: Book) -> Table:
-    facts = [("processor", book.machine.get("cpu", "")), ("used", book.machine.get("device", "")),
-             ("memory", text.size(book.machine.get("memory_bytes", 0))), ("commit", book.commit),
-             ("date", book.date), ("measured in", f"{book.seconds:.0f} s"), ("command", book.command)]
-    return Table("", ["", ""], [[name, str(value)] for name, value in facts])
+    """A column a machine: this one, then those whose rows are included."""
+    everyone = [{**book.facts(), "name": "this machine"}, *book.machines]
+    lines = [("processor", lambda facts: facts.get("cpu", "")), ("used", lambda facts: facts.get("device", "")),
+             ("memory", lambda facts: text.size(facts.get("memory_bytes", 0))),
+             ("commit", lambda facts: facts["commit"]), ("date", lambda facts: facts["date"]),
+             ("measured in", lambda facts: f"{facts['seconds']:.0f} s"), ("command", lambda facts: facts["command"])]
+    names = [facts["name"] for facts in everyone] if book.machines else [""]
+    return Table("", ["", *names], [[name, *(fact(facts) for facts in everyone)] for name, fact in lines],
+                 is_facts=True)
 
 
 def limits(book: Book) -> Table:
@@ -34,8 +43,8 @@ def limits(book: Book) -> Table:
         each = [result.benchmark.amount / sample.each for sample in result.samples]
         unit = result.benchmark.unit
         rows.append([result.name.removeprefix("limit/"), text.rate(result.rate, unit), text.rate(min(each), unit),
-                     text.rate(max(each), unit), str(len(each))])
-    return Table("What the machine can do", ["limit", "median", "lowest", "highest", "looks"], rows,
+                     text.rate(max(each), unit), str(len(each)), result.machine])
+    return Table("What the machine can do", ["limit", "median", "lowest", "highest", "looks", "measured on"], rows,
                  "Measured again and again between the samples. Shares in this report compare each sample with what "
                  "was measured just before it.")
 
@@ -54,15 +63,21 @@ def first_rows(book: Book) -> list[tuple[str, Result, str]]:
             found.append(("first design, CPU, one thread", result, "13 ms"))
         elif is_headline(book, result):
             device = result.label("backend")
-            found.append((f"upg {result.label('codec')}, {device}", result, "4.15 ms" if device == "cuda" else ""))
+            who = "" if device in PEERS else "upg "
+            found.append((f"{who}{result.label('codec')}, {device}", result, "4.15 ms" if device == "cuda" else ""))
     return found
 
 
 def is_headline(book: Book, result: Result) -> bool:
     """A square product with one vector, from memory, on the backend that upg chooses or on a GPU."""
-    return (result.label("rows") == result.label("cols") and result.label("batch") == "1"
-            and result.label("from") == "memory" and result.label("threads") == str(book.machine.get("threads"))
-            and result.label("backend") in (book.machine.get("backend"), "cuda"))
+    if not (result.label("rows") == result.label("cols") and result.label("batch") == "1"
+            and result.label("from") == "memory"):
+        return False
+    if result.label("backend") in ("cuda", *PEERS):
+        return True
+    machine = book.facts_of(result)
+    return (result.label("backend") == machine.get("backend")
+            and result.label("threads") == str(machine.get("threads")))
 
 
 def first_reports(book: Book) -> Table:
@@ -84,7 +99,7 @@ def first_reports(book: Book) -> Table:
 def first_claims(book: Book) -> Table:
     rows = []
     for result in book.family("decompression"):
-        if result.label("to") == "memory" and result.label("threads") == str(book.machine.get("threads")):
+        if result.label("to") == "memory" and result.label("threads") == str(book.facts_of(result).get("threads")):
             rows.append([f"decompress 5120 × 5120, {result.label('codec')}", "16.3 ms",
                          text.with_error(result.estimate.median), result.machine])
     for result in book.family("primes"):
@@ -129,12 +144,16 @@ def products(book: Book) -> list[Table]:
     return [product_table(shape, lines) for shape, lines in shapes.items()]
 
 
+def time_and_share(result: Result) -> str:
+    time = text.seconds(result.estimate.median.value)
+    return f"{time}, {share(result)}" if result.share else time
+
+
 def product_table(shape: str, lines: dict[tuple, dict[str, Result]]) -> Table:
     batches = sorted({batch for line in lines.values() for batch in line}, key=int)
     rows = []
     for line, results in lines.items():
-        cells = [f"{text.seconds(results[batch].estimate.median.value)} {share(results[batch])}"
-                 if batch in results else "" for batch in batches]
+        cells = [time_and_share(results[batch]) if batch in results else "" for batch in batches]
         one = results.get("1")
         speed = text.size(float(one.label("bytes")) / one.estimate.median.value) + "/s" if one else ""
         rows.append([*line[:4], *cells, speed, line[4]])
@@ -197,8 +216,9 @@ def models(book: Book) -> Table:
                      f"{mean:.2f} ± {deviation:.2f}", share(result), result.machine])
     return Table("", ["model", "size", "backend", "threads", "test", "t/s", "share of the limit", "measured on"], rows,
                  "pp512: a prompt of 512 tokens from scratch; tg128: 128 tokens one after the other; tg16@512: 16 "
-                 "steps behind a shared prompt of 512, all sequences together. The limit of generation is reading "
-                 "every weight once a step, that of prompts the processor's int8 peak.")
+                 "steps behind a shared prompt of 512, all sequences together; products: cuBLAS, those of a "
+                 "token alone with bf16 weights. The limit of generation is reading every weight once a step, that of "
+                 "prompts the processor's int8 peak.")
 
 
 def every(book: Book, families: tuple[str, ...] = ()) -> Table:
@@ -218,21 +238,29 @@ def every(book: Book, families: tuple[str, ...] = ()) -> Table:
                  "Tukey's fences: low severe / low mild / high mild / high severe.")
 
 
-def comparison(book: Book) -> Table:
-    rows = []
-    for result in sorted((each for each in book.results if each.comparison),
-                         key=lambda each: (each.comparison.verdict == "no change", -each.comparison.ratio)):
+def comparisons(book: Book) -> list[Table]:
+    """What changed, and, folded, what did not."""
+    rows: dict[bool, list[list[str]]] = {True: [], False: []}
+    compared = [result for result in book.results if result.comparison]
+    for result in sorted(compared, key=lambda each: -each.comparison.ratio):
         change = result.comparison
-        rows.append([result.name, change.verdict, f"{change.ratio:.3f}", f"{change.low:.3f} to {change.high:.3f}",
-                     f"{change.p:.4f}", str(change.pairs)])
-    how = ("Both programs were measured in turns." if any(each.comparison and each.comparison.paired
-                                                          for each in book.results) else "")
-    return Table("", ["benchmark", "verdict", "time, new over old", "95 % interval", "p", "samples"], rows,
-                 f"{how} Changed: Wilcoxon's test below 0.01 and the whole interval beyond the noise threshold.")
+        rows[change.verdict != "no change"].append(
+            [result.name, change.verdict, f"{change.ratio:.3f}", f"{change.low:.3f} to {change.high:.3f}",
+             f"{change.p:.4f}", str(change.pairs)])
+    how = "Both programs were measured in turns. " if any(each.comparison.paired for each in compared) else ""
+    note = f"{how}Changed: the test's p below 0.01 and the whole interval beyond the noise threshold."
+    columns = ["benchmark", "verdict", "time, new over old", "95 % interval", "p", "samples"]
+    return [Table("", columns, rows[True], note), Table("", columns, rows[False], note, folded=True)]
+
+
+def verdicts(book: Book) -> str:
+    """How many of each, in words."""
+    counts = Counter(each.comparison.verdict for each in book.results if each.comparison)
+    return ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
 
 
 def without_empty_columns(table: Table) -> Table:
     keep = [i for i, name in enumerate(table.columns)
             if name != "measured on" or any(row[i] for row in table.rows)]
-    return Table(table.title, [table.columns[i] for i in keep], [[row[i] for i in keep] for row in table.rows],
-                 table.note)
+    return replace(table, columns=[table.columns[i] for i in keep],
+                   rows=[[row[i] for i in keep] for row in table.rows])

@@ -9,7 +9,7 @@ from book import results
 
 FAMILIES = {"limit", "start", "decompression", "product", "first_design", "python", "scaling", "primes", "operation",
             "coding", "model"}
-VOID = {"meta", "link", "br", "img", "input", "hr"}
+VOID = {"meta", "link", "br", "img", "input", "hr", "wbr"}
 
 
 class Page(html.parser.HTMLParser):
