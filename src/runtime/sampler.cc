@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "base/check.h"
@@ -96,9 +97,9 @@ double uniform(uint64_t seed, uint64_t n) noexcept {
   return static_cast<double>(uniform_bits(seed, n)) * 0x1p-53;
 }
 
-Sampler::Sampler(const SamplingOptions& options, int vocabulary) : options_(options) {
+Sampler::Sampler(const SamplingOptions& options, int vocabulary)
+    : options_(options), vocabulary_(static_cast<size_t>(vocabulary)) {
   check_sampling(options, vocabulary);
-  logits_.resize(static_cast<size_t>(vocabulary));
 }
 
 int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> history) {
@@ -108,16 +109,15 @@ int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
 
 std::span<const Candidate> Sampler::candidates(std::span<const float> logits,
                                                std::span<const int32_t> history) {
-  UPG_CHECK(logits.size() == logits_.size());
+  UPG_CHECK(logits.size() == vocabulary_);
   check_logits(logits);
-  std::copy(logits.begin(), logits.end(), logits_.begin());
   list_changes(history);
-  for (const LogitChange& one : changes_) change(one);
+  if (!changes_.empty()) logits = changed(logits);
   const size_t top_k = static_cast<size_t>(options_.temperature == 0 ? 1 : options_.top_k);
-  if (top_k == 0 || top_k >= logits_.size()) {
-    keep_all();
+  if (top_k == 0 || top_k >= logits.size()) {
+    keep_all(logits);
   } else {
-    keep_largest(top_k);
+    keep_largest(logits, top_k);
   }
   if (candidates_.empty()) {
     throw Error(ErrorCode::kInvalidData, "no token is left to draw: every logit is -infinity");
@@ -154,10 +154,16 @@ void Sampler::list_penalties(std::span<const int32_t> history) {
     const double penalty = double{options_.frequency_penalty} * static_cast<double>(next - at) +
                            options_.presence_penalty;
     const double add = std::clamp<double>(-penalty, -kLargest, kLargest);
-    UPG_CHECK(*at >= 0 && static_cast<size_t>(*at) < logits_.size());
+    UPG_CHECK(*at >= 0 && static_cast<size_t>(*at) < vocabulary_);
     changes_.push_back({*at, options_.repeat_penalty, static_cast<float>(add)});
     at = next;
   }
+}
+
+std::span<const float> Sampler::changed(std::span<const float> logits) {
+  logits_.assign(logits.begin(), logits.end());
+  for (const LogitChange& one : changes_) change(one);
+  return logits_;
 }
 
 void Sampler::change(const LogitChange& change) {
@@ -185,45 +191,63 @@ kernels::TokenChoice Sampler::choice(std::span<const int32_t> history) {
 
 namespace {
 
-constexpr size_t kLook = 64;  // logits that are compared at once
+constexpr size_t kBlock = 64;  // logits that are looked at as one
 
-bool any_above(const float* logits, size_t count, float limit) noexcept {
-  bool any = false;
-  for (size_t i = 0; i < count; ++i) any |= logits[i] > limit;
-  return any;
+// Lane by lane, which compilers turn into vector instructions; the logits are no NaN.
+float largest_of_block(const float* logits) noexcept {
+  constexpr size_t kLanes = 16;
+  float lanes[kLanes];
+  std::copy_n(logits, kLanes, lanes);
+  for (size_t i = kLanes; i < kBlock; i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] = logits[i + lane] > lanes[lane] ? logits[i + lane] : lanes[lane];
+    }
+  }
+  return *std::max_element(lanes, lanes + kLanes);
 }
 
 }  // namespace
 
-// A heap of the best so far, the worst of them on top: nearly all of a large vocabulary falls to
-// one comparison of many at once. Ids ascend, so a later one must be larger to be better.
-void Sampler::keep_largest(size_t count) {
-  candidates_.clear();
-  for (size_t first = 0; first < logits_.size(); first += kLook) {
-    const size_t end = std::min(first + kLook, logits_.size());
-    const bool full = candidates_.size() == count;
-    if (full && !any_above(&logits_[first], end - first, candidates_.front().logit)) continue;
-    for (size_t id = first; id < end; ++id) consider(static_cast<int32_t>(id), count);
+// The largest of every block; then a bound that at least `count` logits reach, because so many
+// blocks do. Few others reach it, so that nearly all of a large vocabulary is looked at once.
+void Sampler::keep_largest(std::span<const float> logits, size_t count) {
+  block_largest_.clear();
+  for (size_t first = 0; first < logits.size(); first += kBlock) {
+    const size_t size = std::min(kBlock, logits.size() - first);
+    block_largest_.push_back(size == kBlock
+                                 ? largest_of_block(&logits[first])
+                                 : *std::max_element(&logits[first], &logits[first] + size));
   }
+  const float bound = std::max(reached_by(count), -kLargest);
+  candidates_.clear();
+  for (size_t block = 0; block < block_largest_.size(); ++block) {
+    if (block_largest_[block] < bound) continue;
+    const size_t end = std::min((block + 1) * kBlock, logits.size());
+    for (size_t id = block * kBlock; id < end; ++id) {
+      if (logits[id] >= bound) candidates_.push_back({static_cast<int32_t>(id), logits[id], 0});
+    }
+  }
+  if (candidates_.size() <= count) return;
+  const auto last = candidates_.begin() + static_cast<ptrdiff_t>(count);
+  std::nth_element(candidates_.begin(), last, candidates_.end(), better);
+  candidates_.erase(last, candidates_.end());
+  std::sort(candidates_.begin(), candidates_.end(), lower_id);
 }
 
-void Sampler::consider(int32_t id, size_t count) {
-  const float logit = logits_[static_cast<size_t>(id)];
-  const bool full = candidates_.size() == count;
-  if (logit < -kLargest || (full && logit <= candidates_.front().logit)) return;
-  if (full) {
-    std::pop_heap(candidates_.begin(), candidates_.end(), better);
-    candidates_.pop_back();
-  }
-  candidates_.push_back({id, logit, 0});
-  std::push_heap(candidates_.begin(), candidates_.end(), better);
+// The largest value that at least `count` blocks reach; -infinity where there are fewer blocks.
+float Sampler::reached_by(size_t count) {
+  if (block_largest_.size() < count) return -std::numeric_limits<float>::infinity();
+  sorted_largest_ = block_largest_;
+  const auto at = sorted_largest_.begin() + static_cast<ptrdiff_t>(count) - 1;
+  std::nth_element(sorted_largest_.begin(), at, sorted_largest_.end(), std::greater<>());
+  return *at;
 }
 
-void Sampler::keep_all() {
+void Sampler::keep_all(std::span<const float> logits) {
   candidates_.clear();
-  for (size_t id = 0; id < logits_.size(); ++id) {
-    if (logits_[id] < -kLargest) continue;
-    candidates_.push_back({static_cast<int32_t>(id), logits_[id], 0});
+  for (size_t id = 0; id < logits.size(); ++id) {
+    if (logits[id] < -kLargest) continue;
+    candidates_.push_back({static_cast<int32_t>(id), logits[id], 0});
   }
 }
 

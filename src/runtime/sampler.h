@@ -66,16 +66,20 @@ class Sampler {
  private:
   void list_changes(std::span<const int32_t> history);
   void list_penalties(std::span<const int32_t> history);
+  std::span<const float> changed(std::span<const float> logits);
   void change(const kernels::LogitChange& change);
-  void keep_largest(size_t count);
-  void consider(int32_t id, size_t count);
-  void keep_all();
+  void keep_largest(std::span<const float> logits, size_t count);
+  float reached_by(size_t count);
+  void keep_all(std::span<const float> logits);
   void keep_probable();
   void keep_top_p(double total);
 
   SamplingOptions options_;
   uint64_t drawn_ = 0;
-  std::vector<float> logits_;  // [vocabulary], after stages 1 and 2
+  size_t vocabulary_;
+  std::vector<float> logits_;  // [vocabulary], after stages 1 and 2, where these change any
+  std::vector<float> block_largest_;
+  std::vector<float> sorted_largest_;
   std::vector<kernels::LogitChange> changes_;
   std::vector<int32_t> recent_;
   std::vector<Candidate> candidates_;
