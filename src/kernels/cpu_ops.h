@@ -24,11 +24,10 @@ struct QuantisedInput {
                          // zeros: -CpuOps::level_offset * sum of q over the block
   int64_t rows;
   int64_t cols;
-  const int8_t* tiled = nullptr;  // the same q in tiles of at most CpuOps::tile_inputs vectors
-                                  // (input_tiles.h), from kTiledInputs rows on
+  const int8_t* tiled = nullptr;  // the same q in tiles (input_tiles.h) of tile_inputs() vectors
 };
 
-// From so many inputs on the tables that know tiles need them.
+// From so many inputs on there are several tiles.
 inline constexpr int64_t kTiledInputs = 17;
 
 // Input vectors as the float codecs take them. Columns from `cols` to the next multiple of 128 are
@@ -104,7 +103,9 @@ struct CpuOps {
   // What the table's products add to levels so that they are unsigned, and QuantisedInput::start
   // takes away again.
   int level_offset = 0;
-  // The most inputs of a tile; 0: this table does not look at tiles.
+  // From so many inputs on they come as one tile, from kTiledInputs on in tiles of at most
+  // tile_inputs; 0: this table does not look at tiles.
+  int one_tile_from = 0;
   int tile_inputs = 0;
 
   // In place, one vector of cols (a multiple of 128) floats: signs, then Hadamard, / sqrt(128). To
@@ -139,5 +140,11 @@ struct CpuOps {
   void (*matmul_sparse_float)(const codec::SparseMatrix& w, int64_t cols, RowRange rows,
                               const FloatInput& x, const Output& out) noexcept = nullptr;
 };
+
+// The most inputs of a tile where there are `inputs` of them; 0: they come in none.
+inline int64_t tile_inputs(const CpuOps& ops, int64_t inputs) noexcept {
+  if (inputs >= kTiledInputs) return ops.tile_inputs;
+  return ops.one_tile_from > 0 && inputs >= ops.one_tile_from ? inputs : 0;
+}
 
 }  // namespace upg::kernels

@@ -24,7 +24,7 @@ void PreparedInput::fill(const CpuOps& ops, base::ThreadTeam& team, const float*
   rows_ = rows;
   cols_ = cols;
   padded_ = codec::padded_cols(cols);
-  tiled_ = ops.tile_inputs > 0 && rows >= kTiledInputs;
+  tile_inputs_ = tile_inputs(ops, rows);
   begin(forms);
   const int64_t parts = base::ceil_div(padded_, kPartColumns);
   team.for_ranges(rows * parts, kSerialParts, [&](int64_t first, int64_t last, int) {
@@ -34,18 +34,18 @@ void PreparedInput::fill(const CpuOps& ops, base::ThreadTeam& team, const float*
       }
     }
   });
-  for (size_t slot = 0; tiled_ && slot < used_; ++slot) {
-    if (slots_[slot].form.quantised) fill_tiles(ops, team, slots_[slot]);
+  for (size_t slot = 0; tile_inputs_ > 0 && slot < used_; ++slot) {
+    if (slots_[slot].form.quantised) fill_tiles(team, slots_[slot]);
   }
 }
 
-void PreparedInput::fill_tiles(const CpuOps& ops, base::ThreadTeam& team, Slot& slot) const {
+void PreparedInput::fill_tiles(base::ThreadTeam& team, Slot& slot) const {
   const int64_t parts = base::ceil_div(padded_, kPartColumns);
-  const int64_t tiles = input_tile_count(rows_, ops.tile_inputs);
+  const int64_t tiles = input_tile_count(rows_, tile_inputs_);
   team.for_ranges(tiles * parts, 1, [&](int64_t first, int64_t last, int) {
     for (int64_t i = first; i < last; ++i) {
       const int64_t column = i % parts * kPartColumns;
-      fill_input_tile(slot.q.data(), padded_, input_tile_range(rows_, ops.tile_inputs, i / parts),
+      fill_input_tile(slot.q.data(), padded_, input_tile_range(rows_, tile_inputs_, i / parts),
                       column, std::min(column + kPartColumns, padded_), slot.tiled.data());
     }
   });
@@ -66,7 +66,7 @@ void PreparedInput::begin(const std::vector<InputForm>& forms) {
       continue;
     }
     slot.q.reserve(rows_ * padded_);
-    if (tiled_) slot.tiled.reserve(rows_ * padded_);
+    if (tile_inputs_ > 0) slot.tiled.reserve(rows_ * padded_);
     slot.scale.reserve(rows_ * padded_ / kBlockColumns);
     slot.start.reserve(4 * rows_ * padded_ / kBlockColumns);
   }
@@ -97,7 +97,7 @@ const PreparedInput::Slot& PreparedInput::slot_of(const InputForm& form) const n
 QuantisedInput PreparedInput::quantised(const InputForm& form) const noexcept {
   const Slot& slot = slot_of(form);
   return {slot.q.data(), slot.scale.data(), slot.start.data(),
-          rows_,         padded_,           tiled_ ? slot.tiled.data() : nullptr};
+          rows_,         padded_,           tile_inputs_ > 0 ? slot.tiled.data() : nullptr};
 }
 
 FloatInput PreparedInput::floats(const InputForm& form) const noexcept {

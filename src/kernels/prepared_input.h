@@ -41,7 +41,7 @@ class PreparedInput final : public Prepared {
 
   void begin(const std::vector<InputForm>& forms);
   void fill_part(const CpuOps& ops, Slot& slot, const float* x, int64_t row, int64_t column) const;
-  void fill_tiles(const CpuOps& ops, base::ThreadTeam& team, Slot& slot) const;
+  void fill_tiles(base::ThreadTeam& team, Slot& slot) const;
   const Slot& slot_of(const InputForm& form) const noexcept;
 
   std::vector<Slot> slots_;  // kept for their memory; the first used_ count
@@ -49,7 +49,7 @@ class PreparedInput final : public Prepared {
   int64_t rows_ = 0;
   int64_t cols_ = 0;
   int64_t padded_ = 0;
-  bool tiled_ = false;  // quantised slots have their tiles
+  int64_t tile_inputs_ = 0;  // of the quantised slots; 0: no tiles
 };
 
 }  // namespace upg::kernels

@@ -10,9 +10,10 @@ struct Int8Source {
   using Levels = ByteLevels;
   static constexpr int kBlockBytes = 64 * kVectors;
 
-  inline __attribute__((always_inline)) void load(const uint8_t* at, Ints* w) const {
+  inline __attribute__((always_inline)) void load(const uint8_t* at, Ints* w,
+                                                  int64_t ahead = kPrefetchBytes) const {
     for (int k = 0; k < kVectors; ++k) {
-      __builtin_prefetch(at + 64 * k + kPrefetchBytes);
+      __builtin_prefetch(at + 64 * k + ahead);
       w[k] = Levels::from_codes(load_bytes(at + 64 * k));
     }
   }

@@ -5,6 +5,7 @@
 // The dot products are written in the words of the vector layer above.
 #include "kernels/cpu/dot_avx2.h"
 #include "kernels/cpu/expand_table.h"
+#include "kernels/cpu/few_strands.h"
 #include "kernels/cpu/path_shuffle.h"
 #include "kernels/cpu/supported.h"
 

@@ -7,6 +7,7 @@
 // What follows is written in the words of both.
 #include "kernels/cpu/dot_vnni.h"
 #include "kernels/cpu/expand_vbmi2.h"
+#include "kernels/cpu/few_turned.h"
 #include "kernels/cpu/path_joint.h"
 #include "kernels/cpu/supported.h"
 

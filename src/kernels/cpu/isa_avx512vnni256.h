@@ -21,6 +21,7 @@ static inline void add_dot_unsigned(Ints& sums, Ints weights, Ints activations) 
 // These are written in the words above.
 #include "kernels/cpu/dot_vnni.h"
 #include "kernels/cpu/expand_table.h"
+#include "kernels/cpu/few_strands.h"
 #include "kernels/cpu/path_shuffle.h"
 #include "kernels/cpu/supported.h"
 

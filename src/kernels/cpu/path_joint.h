@@ -53,8 +53,9 @@ struct PathSource<3, true> {
     for (int h = 0; h < 2; ++h) table[h] = load_bytes(sums[h]);
   }
 
-  inline __attribute__((always_inline)) void load(const uint8_t* at, Ints* w) const {
-    for (int i = 0; i < kBlockBytes; i += 64) __builtin_prefetch(at + i + kPrefetchBytes);
+  inline __attribute__((always_inline)) void load(const uint8_t* at, Ints* w,
+                                                  int64_t ahead = kPrefetchBytes) const {
+    for (int i = 0; i < kBlockBytes; i += 64) __builtin_prefetch(at + i + ahead);
     const Ints v0 = load_bytes(at), v1 = load_bytes(at + 64), v2 = load_bytes(at + 128);
     const Ints fourth = _mm512_ternarylogic_epi32(move_bits<kFourth0>(v0), move_bits<kFourth1>(v1),
                                                   move_bits<kFourth2>(v2), kOrOfThree);
@@ -102,8 +103,9 @@ struct PathSource<2, true> {
     odd = load_bytes(sums[1]);
   }
 
-  inline __attribute__((always_inline)) void load(const uint8_t* at, Ints* w) const {
-    for (int i = 0; i < kBlockBytes; i += 64) __builtin_prefetch(at + i + kPrefetchBytes);
+  inline __attribute__((always_inline)) void load(const uint8_t* at, Ints* w,
+                                                  int64_t ahead = kPrefetchBytes) const {
+    for (int i = 0; i < kBlockBytes; i += 64) __builtin_prefetch(at + i + ahead);
     const Ints v[2] = {load_bytes(at), load_bytes(at + 64)};
     const Ints before[2] = {rotate_words(v[1]), v[0]};
     for (int i = 0; i < 2; ++i) {

@@ -100,9 +100,10 @@ struct PathSource {
       : a(load_palette<kBits>(reinterpret_cast<const int8_t*>(&w.level_a), Levels::kOffset)),
         b(load_palette<kBits>(reinterpret_cast<const int8_t*>(&w.level_b), 0)) {}
 
-  inline __attribute__((always_inline)) void load(const uint8_t* at, Ints* w) const {
+  inline __attribute__((always_inline)) void load(const uint8_t* at, Ints* w,
+                                                  int64_t ahead = kPrefetchBytes) const {
     for (int i = 0; i < kBlockBytes; i += 64) {
-      __builtin_prefetch(at + i + kPrefetchBytes);
+      __builtin_prefetch(at + i + ahead);
     }
     const Codes codes = Layout<kBits>::unpack(at);
     for (int i = 0; i < kVectors; ++i) w[i] = look_up(a.table[i % 2], codes.code[i]);

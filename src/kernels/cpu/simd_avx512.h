@@ -106,6 +106,8 @@ static inline Floats negated_multiply_add(Floats a, Floats b, Floats c) {
 static inline Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 static inline Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
 static inline Floats magnitude(Floats v) { return _mm512_abs_ps(v); }
+// Of every row's four lanes the upper two, in place of the lower.
+static inline Floats upper_pairs(Floats v) { return _mm512_permute_ps(v, 0xee); }
 static inline Floats round_to_even(Floats v) {
   return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
@@ -175,6 +177,14 @@ static inline Ints store_int8(void* p, Floats v, Ints sums) {
   const __m512i whole = _mm512_cvtps_epi32(v);
   _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(whole));
   return _mm512_add_epi32(sums, whole);
+}
+// Lane 4 * row + j: the sum of the four lanes of `row` in v[j].
+static inline Ints add_lanes(const Ints (&v)[4]) {
+  const auto pairs = [](Ints a, Ints b) {
+    return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+  };
+  const Ints low = pairs(v[0], v[1]), high = pairs(v[2], v[3]);
+  return _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
 }
 static inline Ints zero_ints() { return _mm512_setzero_si512(); }
 static inline int32_t sum_ints(Ints v) { return _mm512_reduce_add_epi32(v); }

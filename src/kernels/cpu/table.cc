@@ -15,6 +15,7 @@ constinit const CpuOps table = {
     .matmul_mdcsr = matmul_mdcsr,
     .matmul_raw = matmul_raw,
     .level_offset = kLevelOffset,
+    .one_tile_from = kFewInputs,
     .tile_inputs = kTileInputs,
     .rotate = rotate,
     .quantise = quantise,
