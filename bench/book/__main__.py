@@ -4,6 +4,7 @@ import datetime
 import pathlib
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -198,6 +199,7 @@ def run(options) -> int:
 
 def main() -> int:
     options = read_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return run(options)
     except BenchError as error:

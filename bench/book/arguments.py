@@ -10,7 +10,7 @@ STATE = ROOT / "build/bench"  # models, baselines, history, and the report unles
 FAMILIES = "limit, start, decompression, product, first_design, python, scaling, primes, operation, coding, model"
 WORDS = """The benchmark book: how fast every part of upg is on this machine, beside what the machine allows.
 docs/benchmarks.md explains what is measured and how to read it."""
-STATUS = """exit status: 0 done; 1 a benchmark regressed; 2 something is wrong; 130 interrupted, nothing was written"""
+STATUS = """exit status: 0 done; 1 a benchmark regressed; 2 something is wrong; 130 or 143 stopped, nothing was written"""
 
 
 def pattern(text: str) -> str:
