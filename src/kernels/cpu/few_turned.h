@@ -1,143 +1,18 @@
-// Products of path and int8 matrices with 1 to kTileTokens inputs where there are 32 registers and
-// dot products take four bytes from memory for all lanes. few_strands.h offers the same names.
+// Products with 1 to kTileTokens inputs where there are 32 registers and dot products take four
+// bytes from memory for all lanes. few_strands.h offers the same names.
 //
-// Up to three inputs meet each decoded strand at once. More of them come as one tile
+// Up to three inputs meet the strands as they are decoded (places.h). More of them come as one tile
 // (input_tiles.h): kLanes rows are turned so that a lane is a row (tiles.h), and every turned
 // register is multiplied with four columns of each input straight from memory; meanwhile the next
 // block is decoded, a strand now and then, by instructions for which the dot products leave room.
-//
-// All ways, and panels too, add the same numbers in the same order: the integers of a block, then
-// blocks one by one, then runs of kPanelBlocks of them. An input's result does not depend on how
-// many others come with it.
 #pragma once
 
-#include "kernels/cpu/codes_product.h"
-#include "kernels/cpu/panel.h"
+#include "kernels/cpu/places.h"
 
 namespace upg::kernels::UPG_ISA {
 namespace {
 
 constexpr int kFewInputs = 4;  // from which on inputs come in tiles
-
-// ---- one to three inputs -----------------------------------------------------------------------
-
-constexpr int kPlaces = 2;                  // strands read side by side, far apart
-constexpr int kBlocksAtOnce = 4 / kPlaces;  // their sums fill one register after add_lanes()
-static_assert(kPanelBlocks % kBlocksAtOnce == 0);
-
-// Two strands whose rows' sums lie in one register: lane 4 * row + place.
-struct TwoPlaces {
-  const uint8_t* at[kPlaces];  // of their first block
-  int64_t row[kPlaces];        // of the matrix
-  int64_t end;                 // no row from here on is stored
-
-  template <class Visit>
-  void each_lane(const Visit& visit) const {
-    for (int place = 0; place < kPlaces; ++place) {
-      for (int r = 0; r < kRowsPerVector && row[place] + r < end; ++r) {
-        visit(4 * r + place, row[place] + r);
-      }
-    }
-  }
-  Floats gather(const float* rows) const {
-    alignas(64) float lanes[kLanes] = {};
-    each_lane([&](int lane, int64_t r) { lanes[lane] = rows[r]; });
-    return load(lanes);
-  }
-  void scatter(Floats v, float* rows) const {
-    alignas(64) float lanes[kLanes];
-    store(lanes, v);
-    each_lane([&](int lane, int64_t r) { rows[r] = lanes[lane]; });
-  }
-};
-
-// dots[i][first + place]: block `block` times input i.
-template <class Source, int kInputs>
-inline __attribute__((always_inline)) void multiply_places(const Source& source,
-                                                           const TwoPlaces& places,
-                                                           const QuantisedInput& x, int64_t block,
-                                                           int first, Ints (&dots)[kInputs][4]) {
-  using Levels = typename Source::Levels;
-  Ints w[kPlaces][kVectors];
-  for (int s = 0; s < kPlaces; ++s) source.load(places.at[s] + block * Source::kBlockBytes, w[s]);
-#pragma GCC unroll 3
-  for (int i = 0; i < kInputs; ++i) {
-    const int8_t* q = x.q + i * x.cols + block * codec::kBlockColumns;
-    const Ints start =
-        load_for_all_rows(x.start + 4 * (i * (x.cols / codec::kBlockColumns) + block));
-    Ints sums[kPlaces] = {start, start};
-#pragma GCC unroll 8
-    for (int k = 0; k < kVectors; ++k) {
-      const Ints activations = load_for_all_rows(q + 16 * k);
-      for (int s = 0; s < kPlaces; ++s) sums[s] = Levels::dot(sums[s], w[s][k], activations);
-    }
-    for (int s = 0; s < kPlaces; ++s) dots[i][first + s] = sums[s];
-  }
-}
-
-// sums[i] += blocks [begin, end) times input i.
-template <class Source, int kInputs>
-inline __attribute__((always_inline)) void multiply_run(const Source& source,
-                                                        const TwoPlaces& places,
-                                                        const QuantisedInput& x, int64_t begin,
-                                                        int64_t end, Floats (&sums)[kInputs]) {
-  const int64_t blocks = x.cols / codec::kBlockColumns;
-  for (int64_t b = begin; b < end; b += kBlocksAtOnce) {
-    const bool both = b + 1 < end;
-    Ints dots[kInputs][4];
-    multiply_places(source, places, x, b, 0, dots);
-    if (both) {
-      multiply_places(source, places, x, b + 1, kPlaces, dots);
-    } else {
-      for (auto& of_input : dots) of_input[2] = of_input[3] = zero_ints();
-    }
-#pragma GCC unroll 3
-    for (int i = 0; i < kInputs; ++i) {
-      const float* scale = x.scale + i * blocks + b;
-      const Floats products = to_floats(add_lanes(dots[i]));
-      sums[i] = multiply_add(products, splat(scale[0]), sums[i]);
-      if (both) sums[i] = multiply_add(upper_pairs(products), splat(scale[1]), sums[i]);
-    }
-  }
-}
-
-template <class Source, int kInputs>
-void multiply_two_places(const Source& source, const CodesProduct<QuantisedInput>& p,
-                         const TwoPlaces& places) {
-  const Floats scales = places.gather(p.scale);
-  Floats totals[kInputs];
-  for (int i = 0; i < kInputs; ++i) {
-    const bool add = p.out.store == Store::kAdd;
-    totals[i] = add ? places.gather(p.out.y + i * p.out.stride) : zeros();
-  }
-  for (int64_t begin = 0; begin < p.blocks; begin += kPanelBlocks) {
-    const int64_t end = p.blocks - begin < kPanelBlocks ? p.blocks : begin + kPanelBlocks;
-    Floats sums[kInputs];
-    for (Floats& sum : sums) sum = zeros();
-    multiply_run<Source, kInputs>(source, places, p.x, begin, end, sums);
-    for (int i = 0; i < kInputs; ++i) totals[i] = totals[i] + sums[i] * splat(p.unit) * scales;
-  }
-  for (int i = 0; i < kInputs; ++i) places.scatter(totals[i], p.out.y + i * p.out.stride);
-}
-
-// Every code is decoded once, in the order of memory, from two places far apart.
-template <class Source, int kInputs>
-void stream_places(const Source& source, const CodesProduct<QuantisedInput>& p) {
-  const int64_t rows = p.rows.end - p.rows.begin;
-  const int64_t groups = (rows + codec::kGroupRows - 1) / codec::kGroupRows;
-  const int64_t half = (groups + 1) / 2;
-  for (int64_t g = 0; g < half; ++g) {
-    // Of an odd number the middle one has nobody beside it.
-    const int64_t other = g + half < groups ? g + half : g;
-    const TwoPlaces places = {
-        {p.codes + g * p.group_bytes, p.codes + other * p.group_bytes},
-        {p.rows.begin + g * codec::kGroupRows, p.rows.begin + other * codec::kGroupRows},
-        p.rows.end};
-    multiply_two_places<Source, kInputs>(source, p, places);
-  }
-}
-
-// ---- four inputs and more ----------------------------------------------------------------------
 
 using Decoded = Ints[kStrandsTurned][kVectors];  // one block of kLanes rows
 
@@ -216,8 +91,6 @@ void multiply_tile_turned(const Source& source, const CodesProduct<QuantisedInpu
   }
 }
 
-// ---- both --------------------------------------------------------------------------------------
-
 template <class Source, int kInputs = kTileTokens>
 void multiply_few(const Source& source, const CodesProduct<QuantisedInput>& p) {
   if (p.x.rows < kInputs) {
@@ -225,7 +98,7 @@ void multiply_few(const Source& source, const CodesProduct<QuantisedInput>& p) {
   } else if constexpr (kInputs >= kFewInputs) {
     multiply_tile_turned<Source, kInputs>(source, p);
   } else {
-    stream_places<Source, kInputs>(source, p);
+    stream_places<kInputs>(source, p);
   }
 }
 

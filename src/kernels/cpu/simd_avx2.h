@@ -11,11 +11,11 @@ namespace upg::kernels::UPG_ISA {
 using Ints = __m256i;
 using Floats = __m256;
 using Quad = __m128;  // four floats
-using Rows = __m128;  // kRowsPerVector floats, in the lowest lanes
 
 constexpr int kLanes = 8;          // floats in a register
 constexpr int kRowsPerVector = 2;  // interleaved rows in a register: 16 bytes each
 constexpr int kStrandsAtOnce = 1;  // decoded strands that fit the registers (8 vectors each)
+constexpr int kLaneStrands = 4;    // whose rows' sums fit a register
 constexpr int kTokensAtOnce = 3;   // tokens a float tile of four rows keeps in registers
 
 // ---- bytes -------------------------------------------------------------------------------------
@@ -145,17 +145,6 @@ static inline void store_quad(float* p, Quad v) { _mm_storeu_ps(p, v); }
 static inline Floats in_row_order(Floats v) {
   return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
-// Each row's four lanes added: the sums of the kRowsPerVector rows, side by side.
-static inline Rows row_sums(Floats v) {
-  const Floats pairs = _mm256_hadd_ps(v, v);
-  const Floats rows = _mm256_hadd_ps(pairs, pairs);
-  return _mm_unpacklo_ps(_mm256_castps256_ps128(rows), _mm256_extractf128_ps(rows, 1));
-}
-static inline Rows load_rows(const float* p) {
-  return _mm_loadl_pi(_mm_setzero_ps(), reinterpret_cast<const __m64*>(p));
-}
-static inline Rows splat_rows(float v) { return _mm_set1_ps(v); }
-static inline void store_rows(float* p, Rows v) { _mm_storel_pi(reinterpret_cast<__m64*>(p), v); }
 
 // ---- other element types, kLanes at a time -----------------------------------------------------
 
@@ -186,6 +175,14 @@ static inline Ints store_int8(void* p, Floats v, Ints sums) {
       _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
   _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(words, words));
   return _mm256_add_epi32(sums, whole);
+}
+// Lane 4 * row + j, j < kLaneStrands: the sum of the four lanes of `row` in v[j].
+static inline Ints add_lanes(const Ints* v) {
+  const auto pairs = [](Ints a, Ints b) {
+    return _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+  };
+  const Ints low = pairs(v[0], v[1]), high = pairs(v[2], v[3]);
+  return _mm256_add_epi32(_mm256_unpacklo_epi64(low, high), _mm256_unpackhi_epi64(low, high));
 }
 static inline Ints zero_ints() { return _mm256_setzero_si256(); }
 static inline int32_t sum_ints(Ints v) {

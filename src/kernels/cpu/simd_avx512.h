@@ -13,11 +13,11 @@ namespace upg::kernels::UPG_ISA {
 using Ints = __m512i;
 using Floats = __m512;
 using Quad = __m128;  // four floats
-using Rows = __m128;  // kRowsPerVector floats, in the lowest lanes
 
 constexpr int kLanes = 16;         // floats in a register
 constexpr int kRowsPerVector = 4;  // interleaved rows in a register: 16 bytes each
 constexpr int kStrandsAtOnce = 2;  // decoded strands that fit the registers (8 vectors each)
+constexpr int kLaneStrands = 2;    // whose rows' sums fit a register
 constexpr int kTokensAtOnce = 6;   // tokens a float tile of four rows keeps in registers
 
 // ---- bytes -------------------------------------------------------------------------------------
@@ -106,8 +106,6 @@ static inline Floats negated_multiply_add(Floats a, Floats b, Floats c) {
 static inline Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 static inline Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
 static inline Floats magnitude(Floats v) { return _mm512_abs_ps(v); }
-// Of every row's four lanes the upper two, in place of the lower.
-static inline Floats upper_pairs(Floats v) { return _mm512_permute_ps(v, 0xee); }
 static inline Floats round_to_even(Floats v) {
   return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
@@ -142,15 +140,6 @@ static inline Floats in_row_order(Floats v) {
   const __m512i lanes = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   return _mm512_permutexvar_ps(lanes, v);
 }
-// Each row's four lanes added: the sums of the kRowsPerVector rows, side by side.
-static inline Rows row_sums(Floats v) {
-  const Floats pairs = _mm512_add_ps(v, _mm512_permute_ps(v, 0xb1));
-  const Floats rows = _mm512_add_ps(pairs, _mm512_permute_ps(pairs, 0x4e));
-  return _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, rows));
-}
-static inline Rows load_rows(const float* p) { return _mm_loadu_ps(p); }
-static inline Rows splat_rows(float v) { return _mm_set1_ps(v); }
-static inline void store_rows(float* p, Rows v) { _mm_storeu_ps(p, v); }
 
 // ---- other element types, kLanes at a time -----------------------------------------------------
 
@@ -178,13 +167,11 @@ static inline Ints store_int8(void* p, Floats v, Ints sums) {
   _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(whole));
   return _mm512_add_epi32(sums, whole);
 }
-// Lane 4 * row + j: the sum of the four lanes of `row` in v[j].
-static inline Ints add_lanes(const Ints (&v)[4]) {
-  const auto pairs = [](Ints a, Ints b) {
-    return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-  };
-  const Ints low = pairs(v[0], v[1]), high = pairs(v[2], v[3]);
-  return _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
+// Lane 4 * row + j, j < kLaneStrands: the sum of the four lanes of `row` in v[j].
+static inline Ints add_lanes(const Ints* v) {
+  const Ints halves =
+      _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+  return _mm512_add_epi32(halves, _mm512_shuffle_epi32(halves, static_cast<_MM_PERM_ENUM>(0x4e)));
 }
 static inline Ints zero_ints() { return _mm512_setzero_si512(); }
 static inline int32_t sum_ints(Ints v) { return _mm512_reduce_add_epi32(v); }

@@ -11,11 +11,11 @@ namespace upg::kernels::UPG_ISA {
 using Ints = uint8x16_t;
 using Floats = float32x4_t;
 using Quad = float32x4_t;  // four floats
-using Rows = float;        // kRowsPerVector floats
 
 constexpr int kLanes = 4;          // floats in a register
 constexpr int kRowsPerVector = 1;  // interleaved rows in a register: 16 bytes each
 constexpr int kStrandsAtOnce = 2;  // decoded strands that fit the registers (8 vectors each)
+constexpr int kLaneStrands = 4;    // whose rows' sums fit a register
 constexpr int kTokensAtOnce = 5;   // tokens a float tile of four rows keeps in registers
 
 // ---- bytes -------------------------------------------------------------------------------------
@@ -129,11 +129,6 @@ static inline void store_quad(float* p, Quad v) { vst1q_f32(p, v); }
 // Lane 4 * row + strand moves to lane kRowsPerVector * strand + row: what transpose_words() of four
 // strands gives, in the order of the rows.
 static inline Floats in_row_order(Floats v) { return v; }
-// Each row's four lanes added: the sums of the kRowsPerVector rows, side by side.
-static inline Rows row_sums(Floats v) { return vaddvq_f32(v); }
-static inline Rows load_rows(const float* p) { return *p; }
-static inline Rows splat_rows(float v) { return v; }
-static inline void store_rows(float* p, Rows v) { *p = v; }
 
 // ---- other element types, kLanes at a time -----------------------------------------------------
 
@@ -172,6 +167,12 @@ static inline Ints store_int8(void* p, Floats v, Ints sums) {
   const uint32_t bytes = vget_lane_u32(vreinterpret_u32_s8(narrow), 0);
   __builtin_memcpy(p, &bytes, sizeof(bytes));
   return vreinterpretq_u8_s32(vaddq_s32(vreinterpretq_s32_u8(sums), whole));
+}
+// Lane 4 * row + j, j < kLaneStrands: the sum of the four lanes of `row` in v[j].
+static inline Ints add_lanes(const Ints* v) {
+  const auto words = [&](int i) { return vreinterpretq_s32_u8(v[i]); };
+  const int32x4_t low = vpaddq_s32(words(0), words(1)), high = vpaddq_s32(words(2), words(3));
+  return vreinterpretq_u8_s32(vpaddq_s32(low, high));
 }
 static inline Ints zero_ints() { return vdupq_n_u8(0); }
 static inline int32_t sum_ints(Ints v) { return vaddvq_s32(vreinterpretq_s32_u8(v)); }

@@ -93,11 +93,11 @@ struct SparseProduct {
 
 // kRowsAtOnce rows of a block times every input of the tile. sums: [tokens, kRows], added to.
 inline __attribute__((always_inline)) void multiply_rows(const Ints (&w)[kRowsAtOnce][kRowVectors],
-                                                         const InputTile& x, int tokens,
+                                                         const QuantisedInput& x, int64_t tokens,
                                                          int64_t block, Floats* sums) {
-  for (int t = 0; t < tokens; ++t) {
+  for (int64_t t = 0; t < tokens; ++t) {
     const int8_t* q = x.q + t * x.cols + block * kColumns;
-    const int64_t at = t * x.blocks + block;
+    const int64_t at = t * (x.cols / kColumns) + block;
     Ints dots[kRowsAtOnce];
     for (Ints& dot : dots) dot = first_lane(x.start[4 * at]);
     for (int k = 0; k < kRowVectors; ++k) {
@@ -127,12 +127,11 @@ void store_group(Quad sums, const SparseProduct& p, int64_t row, int64_t token) 
 // should know them, else 0.
 template <int kTokens, bool kNearEnd>
 void multiply_group(const SparseProduct& p, GroupReader reader, int64_t row) {
-  const InputTile tile = input_tile(p.x, 0, 0, static_cast<int>(p.x.rows));
-  const int tokens = kTokens > 0 ? kTokens : tile.tokens;
+  const int64_t tokens = kTokens > 0 ? kTokens : p.x.rows;
   const Ints levels = level_table(p.w);
   Floats sums[(kTokens > 0 ? kTokens : kTileTokens) * kRows];
   for (Floats& sum : sums) sum = zeros();
-  for (int64_t block = 0; block < tile.blocks; ++block) {
+  for (int64_t block = 0; block < p.x.cols / kColumns; ++block) {
     RowCodes codes[kRows];
     reader.expand<kNearEnd>(block, codes);
 #pragma GCC unroll 4
@@ -141,10 +140,10 @@ void multiply_group(const SparseProduct& p, GroupReader reader, int64_t row) {
       for (int r = 0; r < kRowsAtOnce; ++r) {
         for (int k = 0; k < kRowVectors; ++k) w[r][k] = codes[first + r].levels(k, levels);
       }
-      multiply_rows(w, tile, tokens, block, sums + first);
+      multiply_rows(w, p.x, tokens, block, sums + first);
     }
   }
-  for (int t = 0; t < tokens; ++t) {
+  for (int64_t t = 0; t < tokens; ++t) {
     const Floats* of_token = sums + t * kRows;
     store_group(sums_of_four(of_token[0], of_token[1], of_token[2], of_token[3]), p, row, t);
   }
