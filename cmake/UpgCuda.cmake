@@ -27,15 +27,15 @@ if(CMAKE_CUDA_COMPILER)
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
     set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   endif()
-  find_package(CUDAToolkit 12.0)
+  find_package(CUDAToolkit 12.3)
 endif()
 if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cudart_static)
   set(UPG_HAS_CUDA TRUE)
   message(STATUS "CUDA backend: built with ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION} "
     "for ${CMAKE_CUDA_ARCHITECTURES}")
 elseif(UPG_CUDA STREQUAL "ON")
-  message(FATAL_ERROR "UPG_CUDA=ON, but there is no CUDA toolkit of version 12 or newer (nvcc and "
+  message(FATAL_ERROR "UPG_CUDA=ON, but there is no CUDA toolkit of version 12.3 or newer (nvcc and "
     "the static runtime)")
 else()
-  message(STATUS "CUDA backend: not built, no CUDA toolkit of version 12 or newer here")
+  message(STATUS "CUDA backend: not built, no CUDA toolkit of version 12.3 or newer here")
 endif()

@@ -87,25 +87,33 @@ TEST(CudaGeometry, SharesCoverEveryItemOnce) {
   }
 }
 
-TEST(CudaGeometry, TilesCoverARowGroup) {
-  for (int blocks = 1; blocks < 200; ++blocks) {
-    for (const int groups : {1, 10, 16, 68, 191}) {
-      const int tiles = tiles_of(blocks, groups);
-      EXPECT_GE(tiles, 1);
-      const int tile_blocks = (blocks + tiles - 1) / tiles;
-      EXPECT_GE(tiles * tile_blocks, blocks);
+TEST(CudaGeometry, EveryPieceOfARowGroupHasAPartialOfItsOwn) {
+  for (const int blocks : {1, 7, 8, 40, 140}) {
+    for (const int groups : {1, 3, 10, 68, 191, 2000}) {
+      const int group_chunks = chunks_of(blocks);
+      const int chunks = groups * group_chunks;
+      const int warp_chunks = (chunks + kTokenWarps - 1) / kTokenWarps;
+      const float warp_share = 1.0f / static_cast<float>(warp_chunks);
+      int before = -1;
+      for (int chunk = 0; chunk < chunks; ++chunk) {
+        const int warp = warp_of(chunk, warp_share);
+        ASSERT_EQ(warp, chunk / warp_chunks);
+        const int partial = warp + chunk / group_chunks;
+        const bool begins = chunk % group_chunks == 0 || chunk % warp_chunks == 0;
+        ASSERT_EQ(partial > before, begins);
+        before = partial;
+      }
+      EXPECT_LT(before, partials_of(groups));
     }
   }
-  EXPECT_EQ(tiles_of(40, 16), 1);   // every warp has one: nothing to gain
-  EXPECT_GT(tiles_of(140, 10), 1);  // six warps would have none
 }
 
 TEST(CudaGeometry, TokenMemoryIsPlannedOrRefused) {
   const DeviceLimits hopper = {.multiprocessors = 132, .shared_bytes = 227 << 10, .major = 9};
   const TokenMemory plan =
-      plan_token_memory({.most_blocks = 140, .most_partials = 600}, 170 << 10, hopper);
+      plan_token_memory({.most_blocks = 300, .most_partials = 600}, 170 << 10, hopper);
   EXPECT_TRUE(plan.fits);
-  EXPECT_GE(plan.act_bytes, 140 * (kBlockStride + 8));
+  EXPECT_GE(plan.act_bytes, 300 * kBlockStride);
   EXPECT_GE(plan.partial_bytes, 600 * 16);
   EXPECT_EQ(plan.act_bytes % 128, 0);
   EXPECT_FALSE(plan_token_memory({.most_blocks = 900}, 170 << 10, hopper).fits);

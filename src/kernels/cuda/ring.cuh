@@ -1,32 +1,9 @@
-// Copies from global to shared memory that go on while a warp computes, and what blocks need to
-// meet.
+// Copies from global to shared memory that go on while a warp computes.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
 
 namespace upg::kernels::cuda {
-
-// What others wrote before they released the value is in the L2 cache then, and read from there
-// (__ldcg): an acquire would throw the whole L1 cache away besides.
-__device__ __forceinline__ uint32_t load_relaxed(const uint32_t* at) {
-  uint32_t value;
-  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(at) : "memory");
-  return value;
-}
-
-// What this thread has seen written (its block's writes, after a barrier) goes before the new
-// value.
-__device__ __forceinline__ void add_release(uint32_t* at, uint32_t value) {
-  asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(at), "r"(value) : "memory");
-}
-__device__ __forceinline__ uint32_t add_release_returning(uint32_t* at, uint32_t value) {
-  uint32_t before;
-  asm volatile("atom.release.gpu.global.add.u32 %0, [%1], %2;"
-               : "=r"(before)
-               : "l"(at), "r"(value)
-               : "memory");
-  return before;
-}
 
 __device__ __forceinline__ void prefetch_l2(const void* at) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(at));

@@ -8,36 +8,18 @@
 namespace upg::kernels::cuda {
 namespace {
 
-__device__ __forceinline__ void embed(const TokenArguments& a, GridBarrier& grid) {
-  const int64_t cols = a.embedding.cols;
-  for (int64_t c = static_cast<int64_t>(blockIdx.x) * kComputing + threadIdx.x; c < cols;
-       c += static_cast<int64_t>(gridDim.x) * kComputing) {
-    a.x[c] = weight_at(a.embedding, a.id, c);
+// x for the first phase, from the rows' own threads (token_product.cuh).
+__device__ __forceinline__ void begin_x(const TokenArguments& a) {
+  const auto rows = static_cast<int>(a.embedding.cols);
+  const Share share =
+      share_of((rows + 3) / 4, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+  const int end = min(4 * share.end, rows);
+  for (int row = 4 * share.begin + static_cast<int>(threadIdx.x); row < end; row += kComputing) {
+    const bool look_up = a.first_phase_is_embedding != 0;
+    const float x = look_up ? weight_at(a.embedding, a.id, row) : a.x[row];
+    publish(a.marked + row, x, a.mark);
+    if (look_up) a.x[row] = x;
   }
-  sync();
-  grid.arrive();
-}
-
-// Into shared memory, by one warp; visible after sync(). Also into the L2 cache: the norm weights,
-// which are everybody's, some lines a block.
-__device__ __forceinline__ void describe(const TokenArguments& a, const Memory& m, int index) {
-  const int lane = static_cast<int>(threadIdx.x);
-  if (lane >= kWarp || index >= a.phase_count) return;
-  TokenPhase& phase = m.shared->phases[index % kPhaseEntries];
-  const auto* from = reinterpret_cast<const uint4*>(a.phases + index);
-  constexpr int kVectors = sizeof(TokenPhase) / 16;
-  static_assert(kVectors <= kWarp);
-  if (lane < kVectors) reinterpret_cast<uint4*>(&phase)[lane] = from[lane];
-  __syncwarp();
-  if (lane == 0) {
-    const Share share =
-        share_of(phase.items, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
-    phase.begin = share.begin;
-    phase.end = share.end;
-  }
-  constexpr int kLineFloats = 32;
-  const int at = (static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) * lane) * kLineFloats;
-  if (phase.input == TokenInput::kNormed && at < phase.cols) prefetch_l2(phase.norm + at);
 }
 
 template <KvType kType>
@@ -49,24 +31,19 @@ __global__ void __launch_bounds__(kTokenThreads, 1)
     m.shared->cos[threadIdx.x] = a.cos[threadIdx.x];
     m.shared->sin[threadIdx.x] = a.sin[threadIdx.x];
   }
-  GridBarrier grid(a.barrier, a.barrier_base);
-  describe(a, m, 0);
+  begin_x(a);
+  if (warp_index() == kLastWarp) describe(a, m, 0);
   sync();
   Asking asking;
   asking.begin(m, m.shared->phases[0]);
-  asking.fill();
-  if (a.first_phase_is_embedding != 0) {
-    embed(a, grid);
-  } else {
-    grid.arrive();  // so that every phase has one to wait for
-  }
   for (int index = 0; index < a.phase_count; ++index) {
     const TokenPhase& phase = m.shared->phases[index % kPhaseEntries];
-    const bool last = index + 1 == a.phase_count;
-    const TokenPhase* next = last ? nullptr : &m.shared->phases[(index + 1) % kPhaseEntries];
-    describe(a, m, index + 1);
-    product(a, m, grid, phase, next, asking);
-    if (phase.k != nullptr) attend<kType>(a, m, grid, phase);
+    if (phase.k != nullptr) prefetch_attended(a, phase);
+    product(a, m, index, asking);
+    if (phase.k == nullptr) continue;
+    attend<kType>(a, m, phase, a.mark + static_cast<uint32_t>(index) + 1);
+    // A product always follows; it is not asked for before, which spares registers.
+    asking.begin(m, m.shared->phases[(index + 1) % kPhaseEntries]);
   }
 }
 

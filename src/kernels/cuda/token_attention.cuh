@@ -1,9 +1,11 @@
 // Attention in the token kernel: a block takes one kv head (up to four of the heads that share it)
-// and a part of the positions; the block of a unit that ends last puts the parts together.
+// and a part of the positions. Whoever prepares the input of the next product puts the parts
+// together (token_input.cuh).
 #pragma once
 
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/attention_half.cuh"
+#include "kernels/cuda/marked.cuh"
 #include "kernels/cuda/token_shared.cuh"
 
 namespace upg::kernels::cuda {
@@ -19,27 +21,26 @@ constexpr int kGatheredStride = kFastHeadDim + 4;  // floats of a warp and head
 
 // Vectors of the unit in shared memory: its heads' q, then k, v; normed and turned. A warp each.
 __device__ __forceinline__ void load_vectors(const TokenArguments& a, const Memory& m,
-                                             const TokenPhase& phase, const AttentionUnit& unit) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+                                             const TokenPhase& phase, const AttentionUnit& unit,
+                                             uint32_t mark) {
+  const int lane = lane_index();
+  const int warp = warp_index();
   const int dim = a.head_dim;
   const bool is_q = warp < kTokenHeads;
   if (warp >= kTokenHeads + 2 || (is_q && warp >= unit.heads)) return;
   int from = is_q ? unit.first_head + warp : a.heads + unit.kv_head;
   if (warp == kTokenHeads + 1) from += a.kv_heads;
-  float* to = reinterpret_cast<float*>(m.act) + warp * kFastHeadDim;
-  float squares = 0;
-#pragma unroll
-  for (int n = 0; n < kFastHeadDim / kWarp; ++n) {
-    const int i = lane + n * kWarp;
-    if (i >= dim) break;
-    const float value = __ldcg(a.qkv + static_cast<int64_t>(from) * dim + i);
-    squares = fmaf(value, value, squares);
-    to[i] = value;
+  float* to = m.scratch() + warp * kFastHeadDim;
+  float4 v = {0, 0, 0, 0};
+  if (4 * lane < dim) {
+    v = await_floats(a.qkv + static_cast<int64_t>(from) * dim + 4 * lane, mark);
+    *reinterpret_cast<float4*>(to + 4 * lane) = v;
   }
+  __syncwarp();
   if (warp > kTokenHeads) return;
   const float* norm = is_q ? phase.q_norm : phase.k_norm;
   if (norm != nullptr) {
+    const float squares = fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, v.w * v.w)));
     const float mean = __fdiv_rn(warp_sum(squares), static_cast<float>(dim));
     const float factor = __fdiv_rn(1.0f, __fsqrt_rn(mean + a.epsilon));
     for (int i = lane; i < dim; i += kWarp) to[i] = to[i] * factor * norm[i];
@@ -58,8 +59,8 @@ __device__ __forceinline__ void load_vectors(const TokenArguments& a, const Memo
 // A warp's sums into shared memory.
 __device__ __forceinline__ void store_gathered(float* gathered, const Gathered<kTokenHeads>& state,
                                                int head_dim) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int lane = lane_index();
+  const int warp = warp_index();
   const int dim = lane % kHalfWarp * kLaneDims;
   if (lane >= kHalfWarp) return;
 #pragma unroll
@@ -80,8 +81,8 @@ __device__ __forceinline__ void store_gathered(float* gathered, const Gathered<k
 
 // What each warp's sums are worth: shared->keep, total, highest.
 __device__ __forceinline__ void weigh_warps(const Memory& m, const float* gathered) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int lane = lane_index();
+  const int warp = warp_index();
   sync();
   if (warp < kTokenHeads) {
     const float* from = gathered + (lane * kTokenHeads + warp) * kGatheredStride + kFastHeadDim;
@@ -96,50 +97,6 @@ __device__ __forceinline__ void weigh_warps(const Memory& m, const float* gather
     }
   }
   sync();
-}
-
-// Parts of a head, kPartExtra more floats than dimensions each: thread-parallel over dimensions.
-__device__ __forceinline__ void combine_parts(const TokenArguments& a, const Memory& m,
-                                              const float* parts, const AttentionUnit& unit) {
-  sync();
-  if (threadIdx.x == 0) {
-    const uint32_t before = add_release_returning(a.unit_done + unit.index, 1);
-    m.shared->is_last = before + 1 == static_cast<uint32_t>(a.splits);
-    if (m.shared->is_last != 0) a.unit_done[unit.index] = 0;
-  }
-  sync();
-  if (m.shared->is_last == 0) return;
-  const int stride = a.head_dim + kPartExtra;
-  for (int i = static_cast<int>(threadIdx.x); i < unit.heads * a.head_dim; i += kComputing) {
-    const int h = i / a.head_dim;
-    const int d = i % a.head_dim;
-    const float* part = parts + static_cast<int64_t>(h) * a.splits * stride;
-    float maximum = -INFINITY;
-    float sum = 0;
-    float out = 0;
-    constexpr int kAtOnce = 8;  // loads on their way together
-    for (int first = 0; first < a.splits; first += kAtOnce) {
-      float value[kAtOnce], high[kAtOnce], weight[kAtOnce];
-#pragma unroll
-      for (int u = 0; u < kAtOnce; ++u) {
-        const bool there = first + u < a.splits;
-        const float* at = part + (there ? first + u : 0) * stride;
-        value[u] = __ldcg(at + d);
-        high[u] = there ? __ldcg(at + a.head_dim) : -INFINITY;
-        weight[u] = __ldcg(at + a.head_dim + 1);
-      }
-#pragma unroll
-      for (int u = 0; u < kAtOnce; ++u) {
-        const float highest = fmaxf(maximum, high[u]);
-        const float keep = shrink(maximum, highest);
-        const float add = first + u < a.splits ? shrink(high[u], highest) : 0.0f;
-        out = out * keep + value[u] * add;
-        sum = sum * keep + weight[u] * add;
-        maximum = highest;
-      }
-    }
-    a.attended[static_cast<int64_t>(unit.first_head + h) * a.head_dim + d] = __fdiv_rn(out, sum);
-  }
 }
 
 // The positions of one part.
@@ -162,14 +119,16 @@ __device__ __forceinline__ CacheView cache_of(const TokenArguments& a, const Tok
 }
 
 // Rows of the cache on their way to the L2 cache while the block waits for the others, as many as
-// would hardly be gone again before they are read.
+// would hardly be gone again before they are read. By the warps that have nothing else to do before
+// the phase's input comes.
 __device__ __forceinline__ void prefetch_rows(const CacheView& cache, const Positions& positions) {
   constexpr int kLine = 128;
   constexpr int kMost = 512;
   const int last = min(positions.last - 1, positions.first + kMost);  // the newest is not there yet
   const int lines = static_cast<int>((cache.k_row + kLine - 1) / kLine);
   const int count = max(0, last - positions.first) * lines;
-  for (int i = static_cast<int>(threadIdx.x); i < count; i += kComputing) {
+  if (warp_index() == kLastWarp) return;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kComputing - kWarp) {
     const int64_t row = cache.row(positions.first + i / lines);
     prefetch_l2(cache.k + row * cache.k_row + i % lines * kLine);
     prefetch_l2(cache.v + row * cache.v_row + i % lines * kLine);
@@ -181,7 +140,7 @@ template <KvType kType>
 __device__ __forceinline__ void gather_floats(const TokenArguments& a, const CacheView& cache,
                                               const float* vectors, float* gathered,
                                               const AttentionUnit& unit, int first, int last) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int lane = lane_index();
   const int dim = lane % kHalfWarp * kLaneDims;
   const bool has_dims = dim < a.head_dim;
   float q[kTokenHeads][kLaneDims];
@@ -204,8 +163,8 @@ __device__ __forceinline__ void gather_floats(const TokenArguments& a, const Cac
 __device__ __forceinline__ void gather_f16(const TokenArguments& a, const CacheView& cache,
                                            const float* vectors, float* gathered,
                                            const AttentionUnit& unit, int first, int last) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int lane = lane_index();
+  const int warp = warp_index();
   auto& query =
       *reinterpret_cast<QueryTile*>(gathered + kTokenWarps * kTokenHeads * kGatheredStride);
   static_assert(sizeof(QueryTile) == kQueryBytes && kHalfSteps * kWarp <= kTokenThreads);
@@ -225,12 +184,12 @@ __device__ __forceinline__ void gather_f16(const TokenArguments& a, const CacheV
 template <KvType kType>
 __device__ __forceinline__ void attend_part(const TokenArguments& a, const Memory& m,
                                             const TokenPhase& phase, const AttentionUnit& unit,
-                                            int split) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  auto* vectors = reinterpret_cast<float*>(m.act);
+                                            int split, uint32_t mark) {
+  const int lane = lane_index();
+  const int warp = warp_index();
+  auto* vectors = m.scratch();
   float* gathered = vectors + (kTokenHeads + 2) * kFastHeadDim;
-  load_vectors(a, m, phase, unit);
+  load_vectors(a, m, phase, unit, mark);
   sync();
 
   const auto [first, last] = positions_of(a, phase, split);
@@ -253,7 +212,7 @@ __device__ __forceinline__ void attend_part(const TokenArguments& a, const Memor
   }
   weigh_warps(m, gathered);
   const int stride = a.head_dim + kPartExtra;
-  float* parts = a.parts + static_cast<int64_t>(unit.index) * kTokenHeads * a.splits * stride;
+  Marked* parts = a.parts + static_cast<int64_t>(unit.index) * kTokenHeads * a.splits * stride;
   for (int i = static_cast<int>(threadIdx.x); i < unit.heads * a.head_dim; i += kComputing) {
     const int h = i / a.head_dim;
     const int d = i % a.head_dim;
@@ -262,40 +221,47 @@ __device__ __forceinline__ void attend_part(const TokenArguments& a, const Memor
     for (int w = 0; w < kTokenWarps; ++w) {
       out = fmaf(gathered[(w * kTokenHeads + h) * kGatheredStride + d], m.shared->keep[h][w], out);
     }
-    if (a.splits == 1) {
-      a.attended[static_cast<int64_t>(unit.first_head + h) * a.head_dim + d] =
-          __fdiv_rn(out, m.shared->total[h]);
-      continue;
-    }
-    float* to = parts + (static_cast<int64_t>(h) * a.splits + split) * stride;
-    to[d] = out;
+    Marked* to = parts + (static_cast<int64_t>(h) * a.splits + split) * stride;
+    publish(to + d, out, mark);
     if (d == 0) {
-      to[a.head_dim] = m.shared->highest[h];
-      to[a.head_dim + 1] = m.shared->total[h];
+      publish(to + a.head_dim, m.shared->highest[h], mark);
+      publish(to + a.head_dim + 1, m.shared->total[h], mark);
     }
   }
-  if (a.splits > 1) combine_parts(a, m, parts, unit);
 }
 
-// Up to the grid's next barrier, at which it arrives.
-template <KvType kType>
-__device__ __forceinline__ void attend(const TokenArguments& a, const Memory& m, GridBarrier& grid,
-                                       const TokenPhase& phase) {
+// The unit of this block; its part of the positions is blockIdx.x / units.
+__device__ __forceinline__ AttentionUnit unit_of(const TokenArguments& a, int& split) {
   const int group = a.heads / a.kv_heads;
   const int chunks = (group + kTokenHeads - 1) / kTokenHeads;
   const int units = a.kv_heads * chunks;
-  const int split = static_cast<int>(blockIdx.x) / units;
+  split = static_cast<int>(blockIdx.x) / units;
   AttentionUnit unit;
   unit.index = static_cast<int>(blockIdx.x) % units;
   unit.kv_head = unit.index / chunks;
   const int skipped = unit.index % chunks * kTokenHeads;
   unit.first_head = unit.kv_head * group + skipped;
   unit.heads = min(kTokenHeads, group - skipped);
+  return unit;
+}
+
+// The block's keys and values on their way to the L2 cache, long before attend(): new pages of
+// memory take their time.
+__device__ __forceinline__ void prefetch_attended(const TokenArguments& a,
+                                                  const TokenPhase& phase) {
+  int split = 0;
+  const AttentionUnit unit = unit_of(a, split);
   if (split < a.splits) prefetch_rows(cache_of(a, phase, unit), positions_of(a, phase, split));
-  grid.wait();
-  if (split < a.splits) attend_part<kType>(a, m, phase, unit, split);
+}
+
+// mark: of q, k and v and of the results.
+template <KvType kType>
+__device__ __forceinline__ void attend(const TokenArguments& a, const Memory& m,
+                                       const TokenPhase& phase, uint32_t mark) {
+  int split = 0;
+  const AttentionUnit unit = unit_of(a, split);
+  if (split < a.splits) attend_part<kType>(a, m, phase, unit, split, mark);
   sync();
-  grid.arrive();
 }
 
 }  // namespace upg::kernels::cuda

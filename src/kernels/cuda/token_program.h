@@ -1,10 +1,15 @@
 // What the token kernel (token.cu) is told: one program a model, a few numbers a token. Plain data
 // shared by host and device.
 //
-// The kernel runs on every multiprocessor at once; products and attention are phases between which
-// the blocks meet. Each lane has a few slots of shared memory of its own, into which the codes of
-// its next blocks are copied while it computes; a warp that is done with a product asks for the
-// first of the next, which arrive while the blocks wait for one another.
+// The kernel runs on every multiprocessor at once, through products and attention in phases. There
+// is no barrier between them: values that one block writes for others carry the number of the phase
+// that takes them (marked.cuh), and whoever needs a value looks until its number is there. Rows of
+// a product go to the warp that prepares the 128 columns of the next input that they are, once for
+// all, and from there to every block. Each block's rows depend on all of the phase's input, so that
+// nobody is more than a phase ahead, and what is written over has been read.
+//
+// Each warp has a few slots of shared memory of its own, into which its next codes are copied while
+// it computes; a warp that is done with a product asks for the first of the next.
 #pragma once
 
 #include <cstdint>
@@ -17,17 +22,24 @@ namespace upg::kernels::cuda {
 
 inline constexpr int kTokenWarps = 16;
 inline constexpr int kTokenThreads = 32 * kTokenWarps;
-inline constexpr int kSlotVectors = 4;    // 16-byte vectors a lane copies at a time, at most
-inline constexpr int kSlots = 5;          // of a lane
-inline constexpr int kChunk = 8;          // blocks of a row group that a warp computes at a time
-inline constexpr int kInputBlocks = 4;    // blocks of an input a warp prepares at most
-inline constexpr int kFewRounds = 3;      // of most models; kept apart to keep them short
-inline constexpr int kBlockStride = 144;  // bytes from block to block of activations: no two
-                                          // rows of a warp's blocks meet in one bank
-inline constexpr int kPhaseEntries = 3;   // phases described in shared memory at a time
+inline constexpr int kMostVectors = 4;   // of a row and block
+inline constexpr int kSlots = 5;         // of a warp, for a chunk each
+inline constexpr int kChunk = 8;         // blocks of a row group that a warp computes at a time
+inline constexpr int kMatrices = 3;      // matrices of a product
+inline constexpr int kPhaseEntries = 3;  // phases described in shared memory at a time
 inline constexpr int kMaxHalfRotary = 64;
 inline constexpr int kTokenHeads = 4;     // heads of a kv head that a block takes at once
 inline constexpr int kQueryBytes = 4096;  // of their queries, split into halves
+
+// A block of a prepared input: 32 words of integers in the order of views.h, scale, sum, sum of the
+// squares of what was prepared, nothing. Three words and a mark are a vector of 16 bytes. The
+// blocks of eight lanes of a warp lie in different banks.
+inline constexpr int kBlockWords = 36;
+inline constexpr int kBlockStride = 4 * kBlockWords;
+inline constexpr int kBlockVectors = kBlockWords / 3;
+inline constexpr int kScaleWord = 32;
+inline constexpr int kSumWord = 33;
+inline constexpr int kSquaresWord = 34;
 
 // One matrix of a product.
 struct TokenPart {
@@ -43,36 +55,45 @@ struct TokenPart {
   int32_t pad = {};
 };
 
-enum class TokenInput : int32_t { kNormed, kPlain, kQuantised };
+// kNormed: of `source`; kPlain: `source`; kAttended: of the parts of the attention.
+enum class TokenInput : int32_t { kNormed, kPlain, kAttended };
 enum class TokenOutput : int32_t { kSet, kAdd, kGated };
+
+// A float and in the upper half the number of the phase that takes it.
+using Marked = uint64_t;
+struct alignas(16) MarkedVector {
+  uint32_t word[3];
+  uint32_t mark;
+};
 
 // A product, and for qkv the attention after it.
 struct alignas(16) TokenPhase {
   TokenInput input = {};
   TokenOutput output = {};
-  const float* source = {};   // [cols] floats; kQuantised: in TokenArguments
+  const Marked* source = {};  // [cols], or nullptr of kAttended
   const float* norm = {};     // [cols] of kNormed
   const uint8_t* signs = {};  // or nullptr
-  float* target = {};         // kGated: [items * 4]
+  float* target = {};         // [rows], or nullptr; kAdd: what is added to
+  Marked* marked = {};        // [rows], or nullptr: results for other blocks
   int32_t cols = {};
   int32_t blocks = {};
-  int32_t tile_blocks = {};  // blocks of a row group in a tile
-  int32_t tiles = {};        // of a row group
-  int32_t items = {};        // row groups; kGated: pairs of one of gate and one of up
+  int32_t items = {};  // row groups; kGated: pairs of one of gate and one of up
   int32_t parts = {};
   // kGated with one part: the row group of up is that of gate plus items
-  TokenPart part[3] = {};
-  const uint8_t* gated_signs = {};  // of the input after kGated
+  TokenPart part[kMatrices] = {};
   // attention
   const float* q_norm = {};
   const float* k_norm = {};
   uint8_t* k = {};
   uint8_t* v = {};
   int32_t window = {};
-  // The block's items, [begin, end): filled in by the block.
+  // The block's share, filled in by the block: items, chunks in all and of a warp.
   int32_t begin = {};
   int32_t end = {};
-  int32_t pad = {};
+  int32_t chunks = {};
+  int32_t warp_chunks = {};
+  float warp_share = {};  // 1 / warp_chunks
+  int32_t pad[2] = {};
 };
 
 struct TokenArguments {
@@ -80,19 +101,14 @@ struct TokenArguments {
   int32_t phase_count;
   int32_t first_phase_is_embedding;  // 1: x is looked up first
   MatrixView embedding;
-  float* x;         // [hidden]
-  float* qkv;       // [qkv width]
-  float* attended;  // [q width]
-  int8_t* gated_q;  // [blocks of intermediate, 128] and their scales and sums
-  float* gated_scale;
-  int32_t* gated_sum;
-  float* parts;          // of attention: [kv units, kTokenHeads, splits, head_dim + 2]
-  uint32_t* barrier;     // counts arrivals, for ever
-  uint32_t* unit_done;   // [kv units], zero between uses
-  uint32_t* gated_done;  // [blocks of intermediate], likewise
-  uint32_t barrier_base;
-  int32_t act_bytes;      // shared memory of activations or attention
-  int32_t partial_bytes;  // of partial sums
+  float* x;                   // [hidden]
+  Marked* marked;             // [hidden]: x for other blocks
+  Marked* qkv;                // [qkv width]
+  Marked* parts;              // of attention: [kv units, kTokenHeads, splits, head_dim + 2]
+  MarkedVector* prepared[2];  // inputs of even and odd phases: [blocks, kBlockVectors]
+  uint32_t mark;              // of what the first phase takes; later ones take later numbers
+  int32_t act_bytes;          // shared memory of activations or attention
+  int32_t partial_bytes;      // of partial sums
   // the token
   int32_t id;
   int32_t position;
@@ -113,9 +129,15 @@ struct TokenArguments {
 
 // ---- how a product is cut
 
-// Into how many tiles the blocks of a row group are cut, so that the warps of a block have about as
-// much to do: the one for which the busiest warp has the least. row_groups: of a block.
-int tiles_of(int blocks, int row_groups) noexcept;
+// The chunks of a block's row groups, one group after the other, are divided among its warps in
+// order, a range each. A range that ends within a group leaves a part of the group's sums; the
+// parts of all groups lie in order, so that part `warp + group` is that of this warp and group.
+constexpr int chunks_of(int blocks) { return (blocks + kChunk - 1) / kChunk; }
+constexpr int partials_of(int row_groups) { return row_groups + kTokenWarps; }
+// Whose a chunk is. warp_share: 1 / chunks of a warp.
+constexpr int warp_of(int chunk, float warp_share) {
+  return static_cast<int>((static_cast<float>(chunk) + 0.5f) * warp_share);
+}
 
 // Items that block `index` of `grid` takes: [begin, end).
 struct Share {
@@ -138,7 +160,7 @@ struct TokenMemory {
 
 struct TokenSizes {
   int most_blocks = 0;    // of any product's input
-  int most_partials = 0;  // tiles of a block in any product
+  int most_partials = 0;  // of a block in any product
 };
 // fixed_bytes: what the kernel takes whatever the program.
 TokenMemory plan_token_memory(const TokenSizes& sizes, int fixed_bytes,

@@ -15,26 +15,30 @@ const DeviceWeight& weight_of(const Linear::Part& part) {
   return static_cast<const DeviceWeight&>(*part.weight);
 }
 
-int chunks_of(const AttentionShape& shape) {
+int head_chunks_of(const AttentionShape& shape) {
   return (shape.heads / shape.kv_heads + kTokenHeads - 1) / kTokenHeads;
 }
 
-int units_of(const AttentionShape& shape) { return shape.kv_heads * chunks_of(shape); }
+int units_of(const AttentionShape& shape) { return shape.kv_heads * head_chunks_of(shape); }
 
 // Parts that share one integer input.
 bool knows(const Linear& linear) {
-  if (linear.parts.size() > 3 || linear.cols % 4 != 0) return false;
+  if (linear.parts.size() > kMatrices || linear.cols % 4 != 0) return false;
   const uint8_t* signs = weight_of(linear.parts[0]).signs();
   return std::all_of(linear.parts.begin(), linear.parts.end(), [&](const Linear::Part& part) {
     const DeviceWeight& weight = weight_of(part);
-    return vectors_of(weight.view().kind) > 0 && vectors_of(weight.view().kind) <= kSlotVectors &&
+    return vectors_of(weight.view().kind) > 0 && vectors_of(weight.view().kind) <= kMostVectors &&
            weight.signs() == signs;
   });
 }
 
-bool knows_inputs(const Linear& linear) {
-  return codec::blocks_of(linear.cols) <= kInputBlocks * kTokenWarps;
+// A warp of the grid for every block of the input.
+bool knows_inputs(const Linear& linear, const DeviceLimits& limits) {
+  return codec::blocks_of(linear.cols) <= kTokenWarps * limits.multiprocessors;
 }
+
+// Rows are added to by the threads that had them before: those of one matrix.
+bool knows_added(const Linear& linear) { return linear.parts.size() == 1; }
 
 // Gate and up as one matrix or as two of the same kind of rows.
 bool knows_gated(const Linear& linear, int64_t intermediate) {
@@ -45,7 +49,8 @@ bool knows(const LayerStep& layer, const DeviceLimits& limits) {
   const LayerWeights& w = *layer.weights;
   const AttentionShape& shape = layer.attention;
   return knows(w.qkv) && knows(w.attention_out) && knows(w.gate_up) && knows(w.down) &&
-         knows_inputs(w.qkv) && knows_inputs(w.attention_out) && knows_inputs(w.gate_up) &&
+         knows_inputs(w.qkv, limits) && knows_inputs(w.down, limits) &&
+         knows_added(w.attention_out) && knows_added(w.down) &&
          knows_gated(w.gate_up, layer.intermediate) && has_fast_attention(shape.head_dim) &&
          shape.rotary_dims / 2 <= kMaxHalfRotary && layer.cache.k_type == layer.cache.v_type &&
          units_of(shape) <= limits.multiprocessors;
@@ -89,11 +94,8 @@ bool TokenRunner::add_phase(const TokenPhase& start, const Linear& linear) {
   const bool gated = phase.output == TokenOutput::kGated;
   phase.items = gated ? rows / 8 : groups;
   const int most_items = (phase.items + limits_.multiprocessors - 1) / limits_.multiprocessors;
-  const int wanted = tiles_of(phase.blocks, most_items * (gated ? 2 : 1));
-  phase.tile_blocks = (phase.blocks + wanted - 1) / wanted;
-  phase.tiles = (phase.blocks + phase.tile_blocks - 1) / phase.tile_blocks;
   sizes_.most_blocks = std::max(sizes_.most_blocks, phase.blocks);
-  sizes_.most_partials = std::max(sizes_.most_partials, most_items * phase.tiles * (gated ? 2 : 1));
+  sizes_.most_partials = std::max(sizes_.most_partials, partials_of(most_items * (gated ? 2 : 1)));
   phases_.push_back(phase);
   return true;
 }
@@ -102,31 +104,34 @@ bool TokenRunner::add_layer(const LayerStep& layer) {
   if (!knows(layer, limits_) || layer.cache.k_type != kv_type_) return false;
   const LayerWeights& w = *layer.weights;
   const TokenArguments& a = arguments_;
-  float* gated = a.attended + layer.attention.q_width();
+  Marked* gated = a.qkv + layer.attention.qkv_width();
   add_phase({.input = TokenInput::kNormed,
              .output = TokenOutput::kSet,
-             .source = layer.x,
+             .source = a.marked,
              .norm = w.attention_norm.floats(),
-             .target = a.qkv,
+             .marked = a.qkv,
              .q_norm = w.q_norm.floats(),
              .k_norm = w.k_norm.floats(),
              .k = reinterpret_cast<uint8_t*>(layer.cache.k),
              .v = reinterpret_cast<uint8_t*>(layer.cache.v),
              .window = layer.attention.window},
             w.qkv);
-  add_phase({.input = TokenInput::kPlain,
+  add_phase({.input = TokenInput::kAttended,
              .output = TokenOutput::kAdd,
-             .source = a.attended,
-             .target = layer.x},
+             .target = layer.x,
+             .marked = a.marked},
             w.attention_out);
   add_phase({.input = TokenInput::kNormed,
              .output = TokenOutput::kGated,
-             .source = layer.x,
+             .source = a.marked,
              .norm = w.mlp_norm.floats(),
-             .target = gated,
-             .gated_signs = weight_of(w.down.parts[0]).signs()},
+             .marked = gated},
             w.gate_up);
-  add_phase({.input = TokenInput::kQuantised, .output = TokenOutput::kAdd, .target = layer.x},
+  add_phase({.input = TokenInput::kPlain,
+             .output = TokenOutput::kAdd,
+             .source = gated,
+             .target = layer.x,
+             .marked = a.marked},
             w.down);
   return true;
 }
@@ -135,23 +140,24 @@ bool TokenRunner::add_layer(const LayerStep& layer) {
 void TokenRunner::allocate(const TokenStep& step) {
   const LayerStep& layer = step.layers.front();
   const AttentionShape& shape = layer.attention;
-  const int64_t gated_blocks = codec::blocks_of(layer.intermediate);
-  const int64_t floats = shape.qkv_width() + shape.q_width() + layer.intermediate;
+  const int64_t hidden = static_cast<int64_t>(layer.weights->qkv.cols);
   const int64_t units = units_of(shape);
   const int splits = token_splits(static_cast<int>(units), INT32_MAX / 2, limits_.multiprocessors);
+  const int64_t parts = units * kTokenHeads * splits * (shape.head_dim + kPartExtra);
+  const int64_t widest = std::max({hidden, int64_t{shape.q_width()}, int64_t{layer.intermediate}});
+  const int64_t vectors = codec::blocks_of(widest) * kBlockVectors;
+  const int64_t floats = (hidden + 3) / 4 * 4 + shape.qkv_width() + layer.intermediate + parts;
+  const int64_t bytes =
+      2 * vectors * int64_t{sizeof(MarkedVector)} + floats * int64_t{sizeof(Marked)};
   TokenArguments& a = arguments_;
   a = {};
-  a.qkv = floats_.reserve<float>(floats);
-  a.attended = a.qkv + shape.qkv_width();
-  a.gated_q = gated_q_.reserve<int8_t>(gated_blocks * (codec::kBlockColumns + 8));
-  a.gated_scale = reinterpret_cast<float*>(a.gated_q + gated_blocks * codec::kBlockColumns);
-  a.gated_sum = reinterpret_cast<int32_t*>(a.gated_scale + gated_blocks);
-  a.parts = parts_.reserve<float>(units * kTokenHeads * splits * (shape.head_dim + kPartExtra));
-  const int64_t counters = 32 + units + gated_blocks;
-  a.barrier = counters_.reserve<uint32_t>(counters);
-  a.unit_done = a.barrier + 32;  // a cache line of its own
-  a.gated_done = a.unit_done + units;
-  check(cudaMemsetAsync(counters_.as<uint32_t>(), 0, counters_.bytes(), stream_), "counters");
+  a.prepared[0] = reinterpret_cast<MarkedVector*>(marked_.reserve<uint8_t>(bytes));
+  a.prepared[1] = a.prepared[0] + vectors;
+  a.parts = reinterpret_cast<Marked*>(a.prepared[1] + vectors);
+  a.marked = a.parts + parts;
+  a.qkv = a.marked + (hidden + 3) / 4 * 4;
+  a.mark = 1;  // memory is zero
+  check(cudaMemsetAsync(a.prepared[0], 0, static_cast<size_t>(bytes), stream_), "marked values");
 }
 
 bool TokenRunner::build(const TokenStep& step) {
@@ -164,7 +170,7 @@ bool TokenRunner::build(const TokenStep& step) {
   const MatrixView& embedding = static_cast<const DeviceWeight&>(*step.embedding).view();
   if (embedding.kind == Kind::kMdcsr) return false;
   if (static_cast<const DeviceWeight&>(*step.embedding).signs() != nullptr) return false;
-  if (!knows(*step.head) || !knows_inputs(*step.head)) return false;
+  if (!knows(*step.head) || !knows_inputs(*step.head, limits_)) return false;
   kv_type_ = layers_[0].cache.k_type;
   allocate(step);
   for (const LayerStep& layer : layers_) {
@@ -173,7 +179,7 @@ bool TokenRunner::build(const TokenStep& step) {
   if (step.logits != nullptr) {
     add_phase({.input = TokenInput::kNormed,
                .output = TokenOutput::kSet,
-               .source = step.x,
+               .source = arguments_.marked,
                .norm = step.final_norm,
                .target = step.logits},
               *step.head);
@@ -244,11 +250,7 @@ bool TokenRunner::run(const TokenStep& step, const StepTables& tables, bool by_l
     a.phase_count = last ? all - first : at_once;
     a.first_phase_is_embedding = first == 0;
     check(launch_token(a, kv_type_, limits_.multiprocessors, stream_), "token");
-    int barriers = 1 + a.phase_count;
-    for (int i = 0; i < a.phase_count; ++i) {
-      barriers += phases_[static_cast<size_t>(first + i)].k != nullptr;
-    }
-    a.barrier_base += static_cast<uint32_t>(barriers * limits_.multiprocessors);
+    a.mark += static_cast<uint32_t>(a.phase_count) + 1;
     ++launches_;
   }
   return true;

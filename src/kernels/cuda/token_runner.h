@@ -40,7 +40,7 @@ class TokenRunner {
   TokenSizes sizes_;
   KvType kv_type_ = KvType::kF16;
   TokenArguments arguments_ = {};
-  DeviceArray program_, floats_, gated_q_, counters_, parts_, pages_;
+  DeviceArray program_, marked_, pages_;
   std::vector<int32_t> pages_on_device_;
   int launches_ = 0;
 };

@@ -1,5 +1,4 @@
-// What the parts of the token kernel share: its shared memory, the grid's barrier, where an item of
-// a product lies.
+// What the parts of the token kernel share: its shared memory, where a row group of a product lies.
 #pragma once
 
 #include "kernels/cuda/ring.cuh"
@@ -13,30 +12,26 @@ struct Shared {
   TokenPhase phases[kPhaseEntries];
   float cos[kMaxHalfRotary];
   float sin[kMaxHalfRotary];
-  float sums[kTokenWarps];
   float keep[kTokenHeads][kWarp];  // of attention: what a warp's sums are multiplied by
   float total[kTokenHeads];
   float highest[kTokenHeads];
-  int32_t is_last;
+  float norm;  // what the sums of a normed input are multiplied by
 };
 
 struct Memory {
   Shared* shared;
-  uint8_t* slots;  // kSlots of each warp: [kSlotVectors, lanes, 16]
+  uint8_t* slots;  // kSlots of each warp
   float* partial;
-  uint8_t* act;  // blocks of kBlockStride bytes, then scales, then sums
+  uint8_t* act;  // blocks of kBlockStride bytes
 
-  __device__ __forceinline__ float* act_scale(int blocks) const {
-    return reinterpret_cast<float*>(act + blocks * kBlockStride);
-  }
-  __device__ __forceinline__ int32_t* act_sum(int blocks) const {
-    return reinterpret_cast<int32_t*>(act_scale(blocks) + blocks);
-  }
+  // Between a product's results and the next one's input the memory of both is free.
+  __device__ __forceinline__ float* scratch() const { return partial; }
 };
 
 constexpr int kSharedBytes = (sizeof(Shared) + 127) / 128 * 128;
-constexpr int kSlotBytes = kSlotVectors * kWarp * 16;
+constexpr int kSlotBytes = kMostVectors * kWarp * 16;
 constexpr int kSlotsBytes = kTokenWarps * kSlots * kSlotBytes;
+constexpr int kLastWarp = kTokenWarps - 1;
 
 __device__ __forceinline__ Memory memory_of(uint8_t* base, const TokenArguments& a) {
   uint8_t* partial = base + kSharedBytes + kSlotsBytes;
@@ -46,49 +41,38 @@ __device__ __forceinline__ Memory memory_of(uint8_t* base, const TokenArguments&
 
 __device__ __forceinline__ void sync() { __syncthreads(); }
 
-class GridBarrier {
- public:
-  __device__ GridBarrier(uint32_t* counter, uint32_t base) : counter_(counter), target_(base) {}
-  // What the block wrote before is visible to whoever waited. After sync().
-  __device__ __forceinline__ void arrive() {
-    target_ += gridDim.x;
-    if (threadIdx.x == 0) add_release(counter_, 1);
-  }
-  __device__ __forceinline__ void wait() {
-    if (threadIdx.x == 0) {
-      while (static_cast<int32_t>(load_relaxed(counter_) - target_) < 0) {
-      }
-    }
-    sync();
-  }
+__device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % kWarp; }
+__device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / kWarp; }
 
- private:
-  uint32_t* counter_;
-  uint32_t target_;
-};
-
+// Row group `group` of the block's share: of gate and up in turns.
 struct Where {
-  const TokenPart* part;
+  int part;
   int group;  // of the part
 };
 
-// The row group of an item; stream 1: of the up half of a pair.
-__device__ __forceinline__ Where locate(const TokenPhase& phase, int item, int stream) {
+__device__ __forceinline__ Where locate(const TokenPhase& phase, int group) {
   if (phase.output == TokenOutput::kGated) {
-    if (phase.parts == 2) return {&phase.part[stream], item};
-    return {&phase.part[0], item + stream * phase.items};
+    const int item = phase.begin + group / 2;
+    const int up = group % 2;
+    if (phase.parts == 2) return {up, item};
+    return {0, item + up * phase.items};
   }
+  const int item = phase.begin + group;
   int p = 0;
   while (p + 1 < phase.parts && item >= phase.part[p + 1].first_group) ++p;
-  return {&phase.part[p], item - phase.part[p].first_group};
+  return {p, item - phase.part[p].first_group};
 }
 
-__device__ __forceinline__ int streams_of(const TokenPhase& phase) {
-  return phase.output == TokenOutput::kGated ? 2 : 1;
-}
-
-__device__ __forceinline__ Share share_of(const TokenPhase& phase) {
-  return {phase.begin, phase.end};
+// Fills in the block's share.
+__device__ __forceinline__ void find_share(TokenPhase& phase) {
+  const Share share =
+      share_of(phase.items, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+  const int groups = (share.end - share.begin) * (phase.output == TokenOutput::kGated ? 2 : 1);
+  phase.begin = share.begin;
+  phase.end = share.end;
+  phase.chunks = groups * chunks_of(phase.blocks);
+  phase.warp_chunks = (phase.chunks + kTokenWarps - 1) / kTokenWarps;
+  phase.warp_share = __fdiv_rn(1.0f, static_cast<float>(max(phase.warp_chunks, 1)));
 }
 
 }  // namespace upg::kernels::cuda
