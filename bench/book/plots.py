@@ -1,7 +1,7 @@
 """The plots of the report; each returns SVG, or nothing where its benchmarks were not measured."""
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from . import tables
 from .drawing import GRID, INK, SERIES, figure, svg
@@ -36,6 +36,7 @@ def bars(title: str, rows: list[tuple[str, float, float, float]], label: str, lo
     if log:
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("{x:g}" if max(values) < 10 * min(values) else NullFormatter())
     if limit is not None:
         axis.axvline(limit, color=SERIES[1], linewidth=1.2)
     return svg(drawn, title)
@@ -64,12 +65,16 @@ def bandwidth(book: Book) -> str:
     axis = axes[0][0]
     for colour, result in zip(SERIES, reads):
         rates = [result.benchmark.amount / sample.each / 1e9 for sample in result.samples]
-        axis.plot(rates, ".", markersize=3.5, color=colour, label=f"{result.label('threads')} threads")
+        axis.plot(rates, ".", markersize=3.5, color=colour, label=threads_text(result.label("threads")))
     axis.set_xlabel("looks, in the order of the run")
     axis.set_ylabel("GB/s read")
     axis.set_ylim(bottom=0)
     axis.legend(loc="lower left", ncols=2)
     return svg(drawn, "Read bandwidth during the run")
+
+
+def threads_text(count: str) -> str:
+    return f"{count} thread" if count == "1" else f"{count} threads"
 
 
 def distribution(book: Book, family: str) -> str:

@@ -78,8 +78,9 @@ def measure(options, python: pathlib.Path, compressed: pathlib.Path) -> None:
     files, report = compressed.parent, options.llama / "report"
     peers = [python, __file__, "--llama", options.llama, "--threads", options.threads,
              *(files / f"{kind}.gguf" for kind in options.types.split(","))]
-    do("measuring", "scripts/bench", "--phi4", 0, "--model", compressed, "--filter", f"^model/({compressed.stem}|llama)",
-       "--rounds", options.rounds, "--threads", options.threads, "-o", report, "--with", shlex.join(map(str, peers)))
+    names = f"^model/({compressed.stem}|llama).*/(pp{PROMPT}|tg{GENERATED})$"
+    do("measuring", "scripts/bench", "--phi4", 0, "--model", compressed, "--filter", names, "--rounds", options.rounds,
+       "--threads", options.threads, "-o", report, "--with", shlex.join(map(str, peers)))
     print((report / "book.md").read_text().partition("## Whole models")[2].partition("\n## ")[0].strip())
 
 
@@ -91,6 +92,7 @@ def quantise(options) -> None:
     from checkpoint_gguf import write_gguf
 
     files = folder_of(options)
+    files.mkdir(parents=True, exist_ok=True)
     source = files / "f32.gguf"
     if not source.exists():
         write_gguf(options.quantise, source)
