@@ -50,8 +50,10 @@ def sections(book: Book, runs: list[dict]) -> list[Section]:
 
 
 def history(book: Book, runs: list[dict]) -> str:
-    own = [run for run in runs if run["cpu"] == book.machine.get("cpu", "")][-30:]
-    return plots.over_commits(own, plots.headline_names(book)) if len(own) > 1 else ""
+    """The last runs on this machine that measured any of what is followed."""
+    names, cpu = plots.headline_names(book), book.machine.get("cpu", "")
+    own = [run for run in runs if run["cpu"] == cpu and not run["results"].keys().isdisjoint(names)]
+    return plots.over_commits(own[-30:], names) if len(own) > 1 else ""
 
 
 def without_what_is_empty(section: Section) -> Section:

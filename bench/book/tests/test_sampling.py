@@ -141,6 +141,15 @@ class Kept(unittest.TestCase):
         self.assertEqual([run["commit"] for run in runs], ["abc"])
         self.assertEqual(set(runs[0]["results"]), set(NAMES))
 
+    def test_plot_over_commits_leaves_out_what_measured_other_things(self):
+        run = history.summary(self.book)
+        other = {**run, "commit": "elsewhere", "results": {"model/x/tg128": {"share": 0.5}}}
+        shown = report.report_files(self.book, [run, other, {**run, "commit": "def"}])["book.html"]
+        self.assertIn("abc, 01-01", shown)
+        self.assertIn("def, 01-01", shown)
+        self.assertNotIn("elsewhere", shown)
+        self.assertNotIn("Over commits", report.report_files(self.book, [run, other])["book.html"])
+
     def test_report_shows_the_comparison(self):
         files = report.report_files(self.book, [])
         self.assertIn("Against the baseline", files["book.html"])
