@@ -91,6 +91,7 @@ class ModelHost {
   std::vector<Listed> list() const;
   // The one model, or the first that is loaded; null.
   ServedModelPointer any() const;
+  bool on_demand() const noexcept { return options_.on_demand; }
   // Ready for requests, or why not yet (503).
   std::optional<ApiError> not_ready() const;
   // To be called now and then: loads what place was missing for, unloads what has been idle.

@@ -273,7 +273,7 @@ def folder(tmp_path_factory):
 
 
 def test_models_are_loaded_when_asked_for(start, folder):
-    server = start("--models-dir", folder, "--models-max", 2, "--idle", 1, model=None)
+    server = start("--models-dir", folder, "--models-max", 2, "--idle", 4, model=None)
     assert [model["id"] for model in server.get("/v1/models").json["data"]] == ["one", "three", "two"]
     assert check_error(server.get("/props"), 503)["code"] == "model_not_loaded"
     for name in ("one", "two", "three", "one"):
@@ -285,7 +285,7 @@ def test_models_are_loaded_when_asked_for(start, folder):
     assert check_error(server.get("/props?model=four"), 404)["code"] == "model_not_found"
     error = check_error(server.complete(model="four"), 404)
     assert error["code"] == "model_not_found"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 20
     while any(model["loaded"] for model in server.get("/v1/models").json["data"]):
         assert time.monotonic() < deadline, "idle models are unloaded"
         time.sleep(0.1)

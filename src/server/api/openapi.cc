@@ -64,6 +64,9 @@ std::string operation(const RouteRow& row) {
     json += R"("parameters":[{"name":"id","in":"path","required":true,)"
             R"("schema":{"type":"string"}}],)";
   }
+  if (row.path == "/props") {
+    json += R"("parameters":[{"name":"model","in":"query","schema":{"type":"string"}}],)";
+  }
   if (row.access == Access::kKey) json += R"("security":[{"key":[]}],)";
   json += request_body(row);
   json += R"("responses":{"200":{"description":"done"})";

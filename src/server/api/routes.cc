@@ -18,7 +18,7 @@ constexpr RouteRow kRoutes[] = {
     {"POST", "/tokenize", Access::kKey, "The tokens of a text", tokenize},
     {"POST", "/detokenize", Access::kKey, "The text of tokens", detokenize},
     {"POST", "/apply-template", Access::kKey, "A conversation as the prompt the model gets", apply_template},
-    {"GET", "/props", Access::kKey, "The model, its file, memory, sampling defaults", props},
+    {"GET", "/props", Access::kKey, "A model (any that is loaded, or ?model=), its file, memory, sampling defaults", props},
     {"GET", "/slots", Access::kKey, "The requests at work and waiting", slots},
     {"GET", "/metrics", Access::kKey, "Prometheus metrics", metrics_text},
     {"GET", "/openapi.json", Access::kKey, "This interface", openapi},

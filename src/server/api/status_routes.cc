@@ -98,16 +98,15 @@ void one_model(Api& api, const http::ExchangePointer& exchange) {
 // Of the model that ?model= names, else of any that is loaded.
 void props(Api& api, const http::ExchangePointer& exchange) {
   const std::string name = http::query_value(exchange->request().query, "model");
-  ServedModelPointer model = api.models.any();
-  if (!name.empty()) {
-    const auto listed = listed_model(api, name);
-    if (!listed) return respond_error(exchange, no_such_model());
-    model = listed->model;
-  }
+  const auto listed = listed_model(api, name);
+  if (!name.empty() && !listed) return respond_error(exchange, no_such_model());
+  const ServedModelPointer model = listed ? listed->model : api.models.any();
   if (model) return respond_json(exchange, props_json(*model));
   const ApiError unloaded(503, "not loaded; a request that names the model loads it", "model",
                           "model_not_loaded");
-  respond_error(exchange, api.models.not_ready().value_or(unloaded));
+  respond_error(exchange, listed && api.models.on_demand()
+                              ? unloaded
+                              : api.models.not_ready().value_or(unloaded));
 }
 
 void slots(Api& api, const http::ExchangePointer& exchange) {

@@ -106,6 +106,11 @@ function sidebarInert() {
   byId("sidebar").inert = narrow.matches && !document.body.classList.contains("sidebar-open");
 }
 
+function fillSettings() {
+  showSettings(chat.conversation, server.props?.default_sampling, settingsChanged,
+    () => openSettings(false));
+}
+
 function openSettings(open) {
   const panel = byId("settings");
   const was = !panel.hidden;
@@ -113,8 +118,7 @@ function openSettings(open) {
   document.body.classList.toggle("settings-open", open);
   byId("settings-button").setAttribute("aria-expanded", open);
   if (open) {
-    showSettings(chat.conversation, server.props?.default_sampling, settingsChanged,
-      () => openSettings(false));
+    fillSettings();
     byId("settings-title").focus();
   } else if (was) {
     byId("settings-button").focus();
@@ -160,24 +164,37 @@ function showModel(models) {
   document.title = `${server.id} · upg`;
 }
 
+let retry = 0;
+let connecting = 0;  // the newest attempt; older ones change nothing any more
+
 async function connect() {
+  const attempt = ++connecting;
+  clearTimeout(retry);
   try {
     const { data } = await getJson("v1/models");
-    if (!data.some(({ id }) => id === server.id)) server.id = null;
-    const asked = server.id;
-    const props = await getProps(asked);
-    if (server.id !== asked) return;  // another was chosen meanwhile
+    const id = data.some((model) => model.id === server.id) ? server.id : null;
+    const props = await getProps(id);
+    if (attempt !== connecting) return;
     server.props = props;
-    server.id = props?.id ?? server.id ?? data[0]?.id;
+    server.id = props?.id ?? id ?? data[0]?.id;
     showModel(data);
     notice("");
     if (!chat.conversation.leaf) chat.render();
+    chat.showMeter();
+    if (!byId("settings").hidden) fillSettings();
     if (location.hash === "#model") modelPage.show();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
+    if (attempt !== connecting) return;
     notice(error.message);
-    if (error.status === 0 || error.status === 503) setTimeout(connect, RETRY_MS);
+    if (error.status === 0 || error.status === 503) retry = setTimeout(connect, RETRY_MS);
   }
+}
+
+function choose(id) {
+  server.id = id;
+  server.props = null;
+  connect();
 }
 
 // ---- keys
@@ -209,10 +226,7 @@ byId("open-sidebar").addEventListener("click", () => openSidebar(true));
 byId("close-sidebar").addEventListener("click", () => openSidebar(false));
 byId("scrim").addEventListener("click", () => openSidebar(false));
 byId("settings-button").addEventListener("click", () => openSettings(byId("settings").hidden));
-byId("model-select").addEventListener("change", (event) => {
-  server.id = event.target.value;
-  connect();
-});
+byId("model-select").addEventListener("change", (event) => choose(event.target.value));
 narrow.addEventListener("change", sidebarInert);
 addEventListener("keydown", keyPressed);
 addEventListener("hashchange", route);

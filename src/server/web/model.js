@@ -141,7 +141,7 @@ export class ModelPage {
   async poll() {
     this.timer = -1;
     try {
-      if (this.server.props && !document.hidden) await this.refresh();
+      if (this.server.id && !document.hidden) await this.refresh();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.slots.replaceChildren(el("p", { class: "hint" }, error.message));
@@ -152,6 +152,11 @@ export class ModelPage {
   async refresh() {
     const [slots, props] = await Promise.all([getJson("slots", { quiet: true }),
       getProps(this.server.id, { quiet: true })]);
+    if (!this.server.props && props) {  // it was loaded meanwhile
+      this.server.props = props;
+      this.draw();
+    }
+    if (!this.server.props) return;
     const speed = slots.reduce((total, slot) => total + slot.tokens_per_second, 0);
     this.rates = [...this.rates, speed].slice(-MINUTE);
     this.slots.replaceChildren(
