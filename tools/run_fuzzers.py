@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 
-def run(target: pathlib.Path, seeds: pathlib.Path, build: pathlib.Path, seconds: int) -> bool:
+def run(target: pathlib.Path, seeds: pathlib.Path, build: pathlib.Path, seconds: int) -> tuple[bool, str]:
     corpus = build / "fuzz-corpus" / target.name
     findings = build / "fuzz-findings"
     corpus.mkdir(parents=True, exist_ok=True)
@@ -29,10 +29,10 @@ def run(target: pathlib.Path, seeds: pathlib.Path, build: pathlib.Path, seconds:
     result = subprocess.run(command, capture_output=True, text=True, errors="replace")
     runs = [line.split()[-1] for line in result.stderr.splitlines() if "number_of_executed" in line]
     state = "ok" if result.returncode == 0 else "FAILED"
-    print(f"{target.name:32} {state}  {runs[0] if runs else '?'} inputs", flush=True)
+    report = [f"{target.name:32} {state}  {runs[0] if runs else '?'} inputs"]
     if result.returncode != 0:
-        print("\n".join(result.stderr.splitlines()[-60:]))
-    return result.returncode == 0
+        report += result.stderr.splitlines()[-60:]
+    return result.returncode == 0, "\n".join(report)
 
 
 def main() -> int:
@@ -51,7 +51,10 @@ def main() -> int:
         return 1
     seeds = root / "tests" / "fuzz"
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        good = list(pool.map(lambda t: run(t, seeds / t.name, options.build, options.seconds), targets))
+        good = []
+        for fine, report in pool.map(lambda t: run(t, seeds / t.name, options.build, options.seconds), targets):
+            good.append(fine)
+            print(report, flush=True)
     print(f"{sum(good)} passed, {len(good) - sum(good)} failed")
     return 0 if all(good) else 1
 

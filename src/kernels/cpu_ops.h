@@ -24,7 +24,8 @@ struct QuantisedInput {
                          // zeros: -CpuOps::level_offset * sum of q over the block
   int64_t rows;
   int64_t cols;
-  const int8_t* tiled = nullptr;  // the same q in tiles (input_tiles.h) of tile_inputs() vectors
+  const int8_t* tiled =
+      nullptr;  // the same q in tiles (input_tiles.h) of inputs_of_a_tile() vectors
 };
 
 // From so many inputs on there are several tiles.
@@ -103,8 +104,8 @@ struct CpuOps {
   // What the table's products add to levels so that they are unsigned, and QuantisedInput::start
   // takes away again.
   int level_offset = 0;
-  // From so many inputs on they come as one tile, from kTiledInputs on in tiles of at most
-  // tile_inputs; 0: this table does not look at tiles.
+  // From so many inputs on they come as one tile (0: never), from kTiledInputs on in tiles of at
+  // most tile_inputs (0: this table does not look at tiles).
   int one_tile_from = 0;
   int tile_inputs = 0;
 
@@ -142,7 +143,7 @@ struct CpuOps {
 };
 
 // The most inputs of a tile where there are `inputs` of them; 0: they come in none.
-inline int64_t tile_inputs(const CpuOps& ops, int64_t inputs) noexcept {
+static inline int64_t inputs_of_a_tile(const CpuOps& ops, int64_t inputs) noexcept {
   if (inputs >= kTiledInputs) return ops.tile_inputs;
   return ops.one_tile_from > 0 && inputs >= ops.one_tile_from ? inputs : 0;
 }

@@ -53,7 +53,7 @@ struct Inputs {
       ops.quantise(row, padded, q.data() + i * padded, scale.data() + block,
                    start.data() + 4 * block);
     }
-    if (const int64_t most = tile_inputs(ops, rows); most > 0) fill_tiles(most);
+    if (const int64_t most = inputs_of_a_tile(ops, rows); most > 0) fill_tiles(most);
     cols = matrix.signs != nullptr ? padded : matrix.cols;
   }
 
@@ -187,7 +187,7 @@ TEST_P(KernelsTest, AnInputsProductDoesNotDependOnTheOthers) {
       Random random(11);
       const TestMatrix test(codec, shape.rows, shape.cols, true, random);
       std::vector<float> alone;
-      for (const int64_t batch : {1, 2, 3, 4, 5, 11, 16, 17, 40}) {
+      for (const int64_t batch : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 40}) {
         Random inputs(12);  // the first ones are the same
         const Inputs in(ops(), test.matrix(), batch, inputs);
         std::vector<float> y(static_cast<size_t>(batch * shape.rows), 0.5f);

@@ -24,7 +24,7 @@ void PreparedInput::fill(const CpuOps& ops, base::ThreadTeam& team, const float*
   rows_ = rows;
   cols_ = cols;
   padded_ = codec::padded_cols(cols);
-  tile_inputs_ = tile_inputs(ops, rows);
+  tile_inputs_ = inputs_of_a_tile(ops, rows);
   begin(forms);
   const int64_t parts = base::ceil_div(padded_, kPartColumns);
   team.for_ranges(rows * parts, kSerialParts, [&](int64_t first, int64_t last, int) {

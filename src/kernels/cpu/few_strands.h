@@ -6,7 +6,7 @@
 namespace upg::kernels::UPG_ISA {
 namespace {
 
-constexpr int kFewInputs = kTiledInputs;  // from which on inputs come in tiles
+constexpr int kOneTileFrom = 0;  // few inputs never come as a tile
 
 template <class Source>
 void multiply_few(const Source& source, const CodesProduct<QuantisedInput>& p) {

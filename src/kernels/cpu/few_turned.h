@@ -12,7 +12,7 @@
 namespace upg::kernels::UPG_ISA {
 namespace {
 
-constexpr int kFewInputs = 4;  // from which on inputs come in tiles
+constexpr int kOneTileFrom = 4;  // inputs
 
 using Decoded = Ints[kStrandsTurned][kVectors];  // one block of kLanes rows
 
@@ -95,7 +95,7 @@ template <class Source, int kInputs = kTileTokens>
 void multiply_few(const Source& source, const CodesProduct<QuantisedInput>& p) {
   if (p.x.rows < kInputs) {
     if constexpr (kInputs > 1) multiply_few<Source, kInputs - 1>(source, p);
-  } else if constexpr (kInputs >= kFewInputs) {
+  } else if constexpr (kInputs >= kOneTileFrom) {
     multiply_tile_turned<Source, kInputs>(source, p);
   } else {
     stream_places<kInputs>(source, p);

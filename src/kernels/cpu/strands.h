@@ -13,8 +13,8 @@ namespace {
 constexpr int kVectors = codec::kBlockColumns / 16;                   // a strand and block
 constexpr int kStrandsPerGroup = codec::kGroupRows / kRowsPerVector;  // 1 or 2
 constexpr int kStrandBytes = static_cast<int>(sizeof(Ints));          // of every 64
-constexpr int kTileTokens = 16;                                       // inputs of one tile
-static_assert(kTileTokens + 1 == kTiledInputs);  // beyond them inputs come in tiles of their own
+constexpr int kTileTokens = 16;                                       // inputs that are few
+static_assert(kTileTokens + 1 == kTiledInputs);  // beyond them they meet panels, tile by tile
 constexpr int64_t kPrefetchBytes = 4096;         // past the page end, where the hardware stops
 
 }  // namespace
