@@ -93,7 +93,9 @@ def test_a_short_request_is_not_held_up_by_a_long_prompt(server):
     begin = time.monotonic()
     assert server.complete("another short", max_tokens=1).status == 200
     took = time.monotonic() - begin
+    overtook = len(server.slots()) > 0
     for connection in busy:
         connection.close()
-    # A step takes at most 0.1 s by default; the machine may be busy with other things.
-    assert took < 3 * max(quiet) + 0.5
+    # A step takes at most 0.1 s by default. Where the machine is busy with other things, at least
+    # one of the long ones, which came before, is not done yet.
+    assert took < 3 * max(quiet) + 0.5 or overtook
