@@ -51,7 +51,7 @@ DEEP = {"lists": b"[" * 100000, "closed lists": b"[" * 50000 + b"]" * 50000, "ob
 def test_depth(server, name):
     begin = time.monotonic()
     check_error(server.post(CHAT, DEEP[name]), 400)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 3
 
 
 def large(name):

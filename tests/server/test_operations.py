@@ -243,9 +243,12 @@ def test_no_request_can_make_series(server):
         server.get(f"/nowhere/{i}")
         server.post("/v1/completions", {"model": f"model-{i}", "prompt": [], "user": f"user-{i}"})
     assert len(server.metrics()) - before < 10
-    begin = time.monotonic()
-    server.get("/metrics")
-    assert time.monotonic() - begin < 0.1
+    quickest = 10
+    for _ in range(5):  # the machine may be busy with other things
+        begin = time.monotonic()
+        server.get("/metrics")
+        quickest = min(quickest, time.monotonic() - begin)
+    assert quickest < 0.1
 
 
 def metric_names(text):
