@@ -182,16 +182,20 @@ TEST_P(KernelsTest, ProductsMatchDoublePrecision) {
 
 // To the last bit: a text is the same whatever else the server writes.
 TEST_P(KernelsTest, AnInputsProductDoesNotDependOnTheOthers) {
-  for (const std::string_view codec : {"path2", "path3", "path4", "int8"}) {
+  for (const std::string_view codec : test_codecs()) {
+    if (codec == "sparse") continue;  // adds along a row where inputs are few
     for (const Shape shape : {Shape{140, 384}, Shape{257, 128 * 37}}) {
       Random random(11);
-      const TestMatrix test(codec, shape.rows, shape.cols, true, random);
+      const bool raw = codec.starts_with("raw");
+      if (raw && shape.cols > 1024) continue;  // wide rows come in runs where inputs are many
+      const bool rotated = !raw && codec != "mdcsr";
+      const TestMatrix test(codec, shape.rows, shape.cols, rotated, random);
       std::vector<float> alone;
       for (const int64_t batch : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 40}) {
         Random inputs(12);  // the first ones are the same
         const Inputs in(ops(), test.matrix(), batch, inputs);
         std::vector<float> y(static_cast<size_t>(batch * shape.rows), 0.5f);
-        multiply(ops(), test.matrix(), {0, shape.rows}, in, true,
+        multiply(ops(), test.matrix(), {0, shape.rows}, in, takes_integers(test.matrix()),
                  {y.data(), shape.rows, Store::kAdd});
         y.resize(static_cast<size_t>(shape.rows));
         if (batch == 1) alone = y;
