@@ -49,7 +49,8 @@ void multiply_panel(const Panel& panel, int64_t block, int64_t blocks, const Flo
                        .cols = blocks * codec::kBlockColumns,
                        .token = 0,
                        .tokens = 0,
-                       .store = block == 0 ? out.store : Store::kAdd};
+                       .store = block == 0 ? out.store : Store::kAdd,
+                       .rows_ahead = 0};
   for (int first = 0; first < kPanelRows && rows.begin + first < rows.end; first += kFloatRows) {
     widen_panel<Levels>(panel, blocks, rows, first, widened);
     const int64_t begin = rows.begin + first;

@@ -11,6 +11,7 @@ namespace upg::kernels::UPG_ISA {
 namespace {
 
 constexpr int kTileRows = 4;
+constexpr int kLineBytes = 64;
 
 struct F32 {
   static constexpr int kBytes = 4;
@@ -32,6 +33,7 @@ struct Tile {
   const float* x;
   int64_t stride;
   int64_t cols;
+  int64_t ahead;  // bytes from what is multiplied to what is asked from memory meanwhile
 };
 
 // kLanes columns: the inputs stay in registers while the rows' weights pass one by one.
@@ -50,19 +52,30 @@ inline __attribute__((always_inline)) void multiply_columns(const Weights& weigh
   }
 }
 
-// products[t]: those of kRows rows with input t (zero beyond kRows).
+// products[t]: those of kRows rows with input t (zero beyond kRows). Unrolled to the end: sums that
+// one loop indexes lie in memory, not in registers.
 template <class Element, int kRows, int kTokens>
-inline void multiply_tile(const Tile& tile, Quad (&products)[kTokens]) {
+inline __attribute__((always_inline)) void multiply_tile(const Tile& tile,
+                                                         Quad (&products)[kTokens]) {
+  constexpr int kLineColumns = kLineBytes / Element::kBytes;
   Floats sums[kTokens][kTileRows];
+#pragma GCC unroll 8
   for (auto& of_token : sums) {
+#pragma GCC unroll 4
     for (Floats& sum : of_token) sum = zeros();
   }
   int64_t c = 0;
-  for (; c + kLanes <= tile.cols; c += kLanes) {
-    const auto whole = [c](const std::byte* row) {
-      return Element::load(row + c * Element::kBytes);
-    };
-    multiply_columns<kRows, kTokens>(whole, tile, c, sums);
+  while (c + kLanes <= tile.cols) {
+    for (int r = 0; r < kRows; ++r) {
+      __builtin_prefetch(tile.w + r * tile.row_bytes + c * Element::kBytes + tile.ahead);
+    }
+    const int64_t end = c + kLineColumns < tile.cols ? c + kLineColumns : tile.cols;
+    for (; c + kLanes <= end; c += kLanes) {
+      const auto whole = [c](const std::byte* row) {
+        return Element::load(row + c * Element::kBytes);
+      };
+      multiply_columns<kRows, kTokens>(whole, tile, c, sums);
+    }
   }
   if (c < tile.cols) {
     const auto rest = [&](const std::byte* row) {
@@ -70,6 +83,7 @@ inline void multiply_tile(const Tile& tile, Quad (&products)[kTokens]) {
     };
     multiply_columns<kRows, kTokens>(rest, tile, c, sums);
   }
+#pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) {
     products[t] = sums_of_four(sums[t][0], sums[t][1], sums[t][2], sums[t][3]);
   }
@@ -79,13 +93,16 @@ template <class Element, int kRows, int kTokens>
 void multiply_and_store(const Tile& tile, float* y, int64_t stride, Store how) {
   Quad products[kTokens];
   multiply_tile<Element, kRows, kTokens>(tile, products);
+#pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) {
+    float* to = y + t * stride;
+    if constexpr (kRows == kTileRows) {
+      store_quad(to, how == Store::kAdd ? add_quads(load_quad(to), products[t]) : products[t]);
+      continue;
+    }
     float values[kTileRows];
     store_quad(values, products[t]);
-    for (int r = 0; r < kRows; ++r) {
-      float& to = y[t * stride + r];
-      to = how == Store::kAdd ? to + values[r] : values[r];
-    }
+    for (int r = 0; r < kRows; ++r) to[r] = how == Store::kAdd ? to[r] + values[r] : values[r];
   }
 }
 
@@ -109,11 +126,17 @@ struct Piece {
   int64_t token;
   int tokens;  // at most kTokensAtOnce
   Store store;
+  int64_t rows_ahead;  // to those that the first inputs ask for from memory
 };
 
 template <class Element>
 void multiply_piece(const Piece& p, RowRange rows, const FloatInput& x, const Output& out) {
-  Tile tile = {p.w, p.row_bytes, x.x + p.token * x.stride + p.column, x.stride, p.cols};
+  Tile tile = {.w = p.w,
+               .row_bytes = p.row_bytes,
+               .x = x.x + p.token * x.stride + p.column,
+               .stride = x.stride,
+               .cols = p.cols,
+               .ahead = p.token == 0 ? p.rows_ahead * p.row_bytes : 0};
   float* y = out.y + p.token * out.stride;
   int64_t row = rows.begin;
   for (; row + kTileRows <= rows.end; row += kTileRows, tile.w += kTileRows * p.row_bytes) {

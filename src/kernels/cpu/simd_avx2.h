@@ -139,6 +139,8 @@ static inline Quad sums_of_four(Floats a, Floats b, Floats c, Floats d) {
   const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
   return halves(all);
 }
+static inline Quad load_quad(const float* p) { return _mm_loadu_ps(p); }
+static inline Quad add_quads(Quad a, Quad b) { return _mm_add_ps(a, b); }
 static inline void store_quad(float* p, Quad v) { _mm_storeu_ps(p, v); }
 // Lane 4 * row + strand moves to lane kRowsPerVector * strand + row: what transpose_words() of four
 // strands gives, in the order of the rows.

@@ -133,6 +133,8 @@ static inline Quad sums_of_four(Floats a, Floats b, Floats c, Floats d) {
   const __m256 all = _mm256_hadd_ps(ab, cd);
   return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
 }
+static inline Quad load_quad(const float* p) { return _mm_loadu_ps(p); }
+static inline Quad add_quads(Quad a, Quad b) { return _mm_add_ps(a, b); }
 static inline void store_quad(float* p, Quad v) { _mm_storeu_ps(p, v); }
 // Lane 4 * row + strand moves to lane kRowsPerVector * strand + row: what transpose_words() of four
 // strands gives, in the order of the rows.
@@ -144,9 +146,12 @@ static inline Floats in_row_order(Floats v) {
 // ---- other element types, kLanes at a time -----------------------------------------------------
 
 static inline Floats load_f32(const void* p) { return _mm512_loadu_ps(p); }
-static inline Floats load_bf16(const void* p) {
+static inline Floats load_bf16(const void* p) {  // each into the upper half of its float
   const __m256i bits = _mm256_loadu_si256(static_cast<const __m256i*>(p));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  const __m512i pattern = _mm512_slli_epi32(
+      _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 16);
+  return _mm512_castsi512_ps(
+      _mm512_maskz_permutexvar_epi16(0xaaaaaaaa, pattern, _mm512_castsi256_si512(bits)));
 }
 static inline Floats load_f16(const void* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));

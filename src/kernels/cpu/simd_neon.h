@@ -125,6 +125,8 @@ static inline float largest(Floats v) { return vmaxvq_f32(v); }
 static inline Quad sums_of_four(Floats a, Floats b, Floats c, Floats d) {
   return vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d));
 }
+static inline Quad load_quad(const float* p) { return vld1q_f32(p); }
+static inline Quad add_quads(Quad a, Quad b) { return vaddq_f32(a, b); }
 static inline void store_quad(float* p, Quad v) { vst1q_f32(p, v); }
 // Lane 4 * row + strand moves to lane kRowsPerVector * strand + row: what transpose_words() of four
 // strands gives, in the order of the rows.
