@@ -138,23 +138,33 @@ void attend(const AttentionTask& task, const Scratch& page, int token, int head,
   gather_values(task.out + token * task.out_stride + at, shrink, w, page.v, dim);
 }
 
+const std::byte* rows_of(const AttentionTask& task, const std::byte* cache, KvType type, int page) {
+  const int64_t block = static_cast<int64_t>(task.pages[page]) * task.kv_heads + task.kv_head;
+  return cache + block * kPageTokens * kv_bytes(type, task.head_dim);
+}
+
 // The seen slots of a page of keys or values, for the task's only token.
 PageRows page_rows(const AttentionTask& task, const std::byte* cache, KvType type, int page) {
-  const int64_t bytes = kv_bytes(type, task.head_dim);
-  const int64_t block = static_cast<int64_t>(task.pages[page]) * task.kv_heads + task.kv_head;
   const int begin = page * kPageTokens;
   const int oldest = task.window > 0 ? task.position - task.window + 1 - begin : 0;
   const int last = task.position - begin;
-  return {cache + block * kPageTokens * bytes, bytes, oldest > 0 ? oldest : 0,
-          last < kPageTokens ? last : kPageTokens - 1};
+  const std::byte* rows = rows_of(task, cache, type, page);
+  return {.rows = rows,
+          .bytes = kv_bytes(type, task.head_dim),
+          .first = oldest > 0 ? oldest : 0,
+          .last = last < kPageTokens ? last : kPageTokens - 1,
+          .next = rows};
 }
 
-// Heads [head, head + heads) of a single token against one page.
-void attend_one(const AttentionTask& task, const Scratch& scratch, int page, int head, int heads) {
+// Heads [head, head + heads) of a single token against one page of those up to `last`.
+void attend_one(const AttentionTask& task, const Scratch& scratch, int page, int last, int head,
+                int heads) {
   const int vectors = task.head_dim / kLanes;
   const int64_t at = static_cast<int64_t>(head) * task.head_dim;
-  const PageRows k = page_rows(task, task.cache.k, task.cache.k_type, page);
-  const PageRows v = page_rows(task, task.cache.v, task.cache.v_type, page);
+  PageRows k = page_rows(task, task.cache.k, task.cache.k_type, page);
+  PageRows v = page_rows(task, task.cache.v, task.cache.v_type, page);
+  k.next = v.rows;
+  if (page < last) v.next = rows_of(task, task.cache.k, task.cache.k_type, page + 1);
   float scores[kHeadsAtOnce][kPageTokens];
   float shrink[kHeadsAtOnce];
   with_heads(heads, [&](auto count) {
@@ -238,7 +248,7 @@ void attention(const AttentionTask& task) noexcept {
     }
     for (int head = 0; head < task.group; head += kHeadsAtOnce) {
       const int left = task.group - head;
-      attend_one(task, scratch, page, head, left < kHeadsAtOnce ? left : kHeadsAtOnce);
+      attend_one(task, scratch, page, last, head, left < kHeadsAtOnce ? left : kHeadsAtOnce);
     }
   }
   finish_outputs(task, scratch);

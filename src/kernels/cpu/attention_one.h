@@ -27,18 +27,26 @@ inline Floats load_kv_vector(const std::byte* row, int i) {
   }
 }
 
-// `rows` of one page and kv head, `bytes` apart; slots [first, last] of them are seen.
+// `rows` of one page and kv head, `bytes` apart; slots [first, last] of them are seen. `next`: what
+// is read after them, as many bytes; asked for meanwhile, since the processor does not foresee it.
 struct PageRows {
   const std::byte* rows;
   int64_t bytes;
   int first;
   int last;
+  const std::byte* next;
 };
+
+inline void ask_for_next(const PageRows& page, int slot, int slots) {
+  const std::byte* end = page.next + (slot + slots) * page.bytes;
+  for (const std::byte* p = page.next + slot * page.bytes; p < end; p += 64) __builtin_prefetch(p);
+}
 
 // scores[head][slot] = q[head] . row[slot]; q: [kHeads, vectors * kLanes].
 template <KvType kType, int kHeads>
 void score_rows(const float* q, int vectors, const PageRows& page, float (*scores)[kPageTokens]) {
   for (int slot = page.first; slot <= page.last; slot += kSlotsAtOnce) {
+    ask_for_next(page, slot, kSlotsAtOnce);
     const std::byte* row[kSlotsAtOnce];
     for (int s = 0; s < kSlotsAtOnce; ++s) {
       // The last few again rather than rows that nobody wrote.
@@ -76,6 +84,7 @@ inline void gather_vectors(float* out, const float* shrink, int vectors, int i,
     }
   }
   for (int slot = page.first; slot <= page.last; ++slot) {
+    if (i == 0) ask_for_next(page, slot, 1);
     Floats v[kCount];
     for (int c = 0; c < kCount; ++c) {
       v[c] = load_kv_vector<kType>(page.rows + slot * page.bytes, i + c);
