@@ -159,7 +159,7 @@ struct StepInput {
   SequenceId sequence = 0;
   std::span<const int32_t> tokens;  // new tokens, at least one
   StepWant want = StepWant::kLastLogits;
-  // With kLastLogits: the values go to its next(), so a device may choose the token there where the
+  // With kLastLogits: the values go to its next(), so the step may choose the token where the
   // logits are. Then `values` is empty, and next() knows.
   Continuation* continuation = nullptr;
 };

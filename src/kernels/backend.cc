@@ -38,6 +38,8 @@ bool Backend::choose_ids(std::span<int32_t>, float*, int64_t, std::span<const To
   return false;
 }
 
+bool Backend::for_rows_in_place(int64_t, const std::function<void(int64_t)>&) { return false; }
+
 size_t kv_row_bytes(KvType type, int head_dim) noexcept {
   const auto values = static_cast<size_t>(head_dim);
   switch (type) {

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -264,6 +265,11 @@ class Backend {
   // when the backend does not offer it. logits: [ids.size(), vocabulary]
   virtual bool choose_ids(std::span<int32_t> ids, float* logits, int64_t vocabulary,
                           std::span<const TokenChoice> choices);
+
+  // Calls take(i) once for every i in [0, rows), on several threads at once, and waits for them:
+  // what is left to do with rows of `logits` that the host can read where they are. False where it
+  // cannot.
+  virtual bool for_rows_in_place(int64_t rows, const std::function<void(int64_t row)>& take);
 
   // ---- fused steps: false when the backend does not offer them; then the model calls the single
   // operations (model/forward.cc), which say the same.

@@ -205,4 +205,9 @@ void CpuBackend::gather_rows(float* y, const float* x, std::span<const int32_t> 
   }
 }
 
+bool CpuBackend::for_rows_in_place(int64_t rows, const std::function<void(int64_t row)>& take) {
+  team_.for_each(rows, [&](int64_t row, int) { take(row); });
+  return true;
+}
+
 }  // namespace upg::kernels

@@ -46,6 +46,7 @@ class CpuBackend final : public Backend {
   void swiglu(float* y, const float* gate_up, int64_t rows, int64_t n) override;
   void gather_rows(float* y, const float* x, std::span<const int32_t> indices,
                    int64_t cols) override;
+  bool for_rows_in_place(int64_t rows, const std::function<void(int64_t row)>& take) override;
 
  private:
   // Rows [begin, end) of all parts, in units of kRowPadding.

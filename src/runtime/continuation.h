@@ -25,9 +25,10 @@ class TextContinuation : public Continuation {
   Next next(std::span<const float> logits) override;
   std::string rest() override;
 
-  // For a backend that chooses: what it is to do, whether the token it chose may come, and that it
-  // is the next one. Nothing changes before offer().
+  // For a step that chooses: what a backend is to do or what comes of logits at hand, whether the
+  // token chosen may come, and that it is the next one. Nothing changes before offer().
   kernels::TokenChoice choice() { return sampler_.choice(history_); }
+  int32_t chosen(std::span<const float> logits) { return sampler_.next_sample(logits, history_); }
   bool allows(int32_t id) const { return !filter_ || filter_->allows(id); }
   void offer(int32_t id) noexcept { offered_ = id; }
 

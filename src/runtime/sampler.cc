@@ -103,8 +103,13 @@ Sampler::Sampler(const SamplingOptions& options, int vocabulary)
 }
 
 int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> history) {
-  const std::span<const Candidate> left = candidates(logits, history);
-  return draw(left, uniform(options_.seed, drawn_++)).id;
+  const int32_t id = next_sample(logits, history);
+  skip_draw();
+  return id;
+}
+
+int32_t Sampler::next_sample(std::span<const float> logits, std::span<const int32_t> history) {
+  return draw(candidates(logits, history), uniform(options_.seed, drawn_)).id;
 }
 
 std::span<const Candidate> Sampler::candidates(std::span<const float> logits,

@@ -47,6 +47,8 @@ class Sampler {
   // Throws Error(kInvalidData) when a logit is NaN or +infinity or all are -infinity.
   int32_t sample(std::span<const float> logits, std::span<const int32_t> history);
 
+  // What sample() would give; skip_draw() if that is taken.
+  int32_t next_sample(std::span<const float> logits, std::span<const int32_t> history);
   // What sample() would be told, in the terms of a backend that does it; valid until the next call.
   // skip_draw() once the backend has.
   kernels::TokenChoice choice(std::span<const int32_t> history);

@@ -97,6 +97,8 @@ class Step {
   void fetch(std::span<const Wanted> wanted, const TakeRows& take);
   void take_logits(float* logits, std::span<const Wanted> wanted);
   bool choose(float* logits, std::span<const Wanted> wanted);
+  bool choose_there(std::span<int32_t> ids, float* logits, std::span<const Wanted> wanted);
+  bool choose_here(std::span<int32_t> ids, const float* logits, std::span<const Wanted> wanted);
   void download(const float* from, std::span<const Wanted> wanted, size_t width);
   void finish();
   void roll_back(Part& part);
@@ -275,7 +277,7 @@ void Step::fetch(std::span<const Wanted> wanted, const TakeRows& take) {
   }
 }
 
-// Tokens where the backend chooses them, else logits.
+// Tokens where the backend or its threads choose them, else logits.
 void Step::take_logits(float* logits, std::span<const Wanted> wanted) {
   size_t count = 0;
   while (count < wanted.size() && wanted[count].part->continuation != nullptr) ++count;
@@ -291,10 +293,8 @@ void Step::take_logits(float* logits, std::span<const Wanted> wanted) {
 }
 
 bool Step::choose(float* logits, std::span<const Wanted> wanted) {
-  std::vector<kernels::TokenChoice> choices;
   std::vector<int32_t> ids(wanted.size(), -1);
-  for (const Wanted& one : wanted) choices.push_back(one.part->continuation->choice());
-  if (!engine_.backend->choose_ids(ids, logits, engine_.info.vocabulary, choices)) return false;
+  if (!choose_here(ids, logits, wanted) && !choose_there(ids, logits, wanted)) return false;
   for (size_t i = 0; i < ids.size(); ++i) {
     Part& part = *wanted[i].part;
     try {
@@ -304,6 +304,24 @@ bool Step::choose(float* logits, std::span<const Wanted> wanted) {
     }
   }
   return true;
+}
+
+bool Step::choose_there(std::span<int32_t> ids, float* logits, std::span<const Wanted> wanted) {
+  std::vector<kernels::TokenChoice> choices;
+  for (const Wanted& one : wanted) choices.push_back(one.part->continuation->choice());
+  return engine_.backend->choose_ids(ids, logits, engine_.info.vocabulary, choices);
+}
+
+bool Step::choose_here(std::span<int32_t> ids, const float* logits,
+                       std::span<const Wanted> wanted) {
+  return engine_.backend->for_rows_in_place(std::ssize(ids), [&](int64_t row) {
+    const auto i = static_cast<size_t>(row);
+    try {
+      ids[i] = wanted[i].part->continuation->chosen({logits + i * vocabulary(), vocabulary()});
+    } catch (const Error&) {
+      // Logits that are no numbers: next() will say so, to this sequence alone.
+    }
+  });
 }
 
 // Rows that lie one after the other where they go are one transfer.

@@ -80,7 +80,7 @@ class StepBackend : public testing::Test {
   std::vector<StepOutput> step(const std::vector<StepInput>& inputs) {
     return engine_->step(inputs);
   }
-  // What generate() says on a backend that chooses nothing.
+  // What generate() says on the plain CPU.
   Ids generated(const GenerateOptions& options) {
     return load_plain()->generate(goldens()[0].ids, options, {}).ids;
   }
@@ -156,6 +156,45 @@ TEST_F(StepBackend, WhatTheBackendLeavesTheHostDraws) {
   script_.next = -1;
   EXPECT_EQ(engine_->generate(goldens()[0].ids, varied(8), {}).ids, want);
   EXPECT_EQ(script_.choices, 8u);
+}
+
+// The engine's threads sample several sequences at once; each gets what its logits would give it.
+TEST_F(StepBackend, ThreadsChooseWhereTheLogitsAre) {
+  const auto plain = std::make_unique<EngineState>();
+  plain->load(model_folder(), {.threads = 2, .context = 128, .sequences = 6});
+  GenerateOptions filtered = varied(8);
+  filtered.filter = std::make_shared<Multiples>(4);
+  std::vector<SequenceId> ids;
+  std::vector<std::unique_ptr<TextContinuation>> there;  // sampled in the step
+  std::vector<std::unique_ptr<TextContinuation>> here;   // afterwards
+  for (const GenerateOptions& options : {varied(8), greedy(8), filtered}) {
+    ids.push_back(plain->create(0));
+    there.push_back(continuation(options));
+    here.push_back(continuation(options));
+  }
+  std::vector<Ids> tokens(ids.size(), goldens()[0].ids);
+  size_t empty = 0;
+  for (int i = 0; i < 6; ++i) {
+    std::vector<StepInput> inputs;
+    std::vector<StepInput> same;
+    for (size_t k = 0; k < ids.size(); ++k) {
+      inputs.push_back({ids[k], tokens[k], StepWant::kLastLogits, there[k].get()});
+      same.push_back({plain->fork(ids[k], plain->find(ids[k]).length()), tokens[k]});
+    }
+    std::vector<Ids> next(ids.size());
+    const auto outputs = plain->step(inputs);
+    for (size_t k = 0; k < ids.size(); ++k) {
+      empty += outputs[k].values.empty();
+      next[k] = {there[k]->next(outputs[k].values).id};
+    }
+    const auto logits = plain->step(same);
+    for (size_t k = 0; k < ids.size(); ++k) {
+      EXPECT_EQ(next[k][0], here[k]->next(logits[k].values).id) << "sequence " << k << ", " << i;
+      plain->free(same[k].sequence);
+    }
+    tokens = next;
+  }
+  EXPECT_GE(empty, 12u) << "of the two without a filter";
 }
 
 TEST_F(StepBackend, AFilterIsAskedAboutWhatWasChosen) {
