@@ -13,7 +13,7 @@ set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
 set(libraries ${root}/usr/lib/aarch64-linux-gnu)
 set(ENV{PKG_CONFIG_LIBDIR}
-  ${libraries}/pkgconfig:${libraries}/openblas-pthread/pkgconfig:${root}/usr/share/pkgconfig)
+  ${libraries}/pkgconfig:${root}/usr/share/pkgconfig)
 set(ENV{PKG_CONFIG_SYSROOT_DIR} ${root})
 
 find_program(emulator NAMES qemu-aarch64 qemu-aarch64-static REQUIRED)

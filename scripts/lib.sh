@@ -8,7 +8,7 @@ cd "$root"
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$root} CCACHE_NOHASHDIR=1
 
 build_packages=(g++ cmake ninja-build pkg-config libsimdjson-dev nlohmann-json3-dev libcli11-dev
-  libfmt-dev libopenblas-dev libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev libgmock-dev
+  libfmt-dev libopenblas0 libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev libgmock-dev
   libboost-dev libssl-dev libspdlog-dev prometheus-cpp-dev)
 bench_packages=(libbenchmark-dev python3 python3-venv)
 check_packages=(clang clang-format clang-tidy libclang-rt-dev python3 python3-venv git)

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-packages=(libsimdjson-dev nlohmann-json3-dev libcli11-dev libfmt-dev libopenblas-pthread-dev
+packages=(libsimdjson-dev nlohmann-json3-dev libcli11-dev libfmt-dev
   libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev libgmock-dev libboost-dev
   libssl-dev libspdlog-dev prometheus-cpp-dev)
 root=$PWD/build/arm-root

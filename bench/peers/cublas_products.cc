@@ -1,22 +1,26 @@
 #include "peers/cublas_products.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
 #include "base/float16.h"
-#include "peers/shared_library.h"
+#include "base/shared_library.h"
+#include "upg/error.h"
 
 namespace upg::bench {
 namespace {
 
 using kernels::cuda::check;
+using kernels::cuda::check_library;
 
 // Of cublas_api.h and library_types.h.
 constexpr int kTranspose = 1, kPlain = 0, kBf16 = 14, kComputeFloat = 68, kDefaultAlgorithm = -1;
 constexpr size_t kWorkspace = size_t{64} << 20;
 
 struct Cublas {
-  SharedLibrary library{"libcublas.so.13", "libcublas.so.12", "libcublas.so"};
+  base::SharedLibrary library{"libcublas.so.13", "libcublas.so.12", "libcublas.so"};
   int (*create)(void**) = nullptr;
   int (*destroy)(void*) = nullptr;
   int (*set_stream)(void*, cudaStream_t) = nullptr;

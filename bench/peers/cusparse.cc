@@ -1,5 +1,7 @@
 // cuSPARSE beside upg: compressed sparse rows, half of them zeros, f16 values with 32-bit columns,
 // times one vector; from the library if it is there.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -8,21 +10,23 @@
 #include <vector>
 
 #include "base/float16.h"
+#include "base/shared_library.h"
 #include "cuda_device.h"
-#include "peers/shared_library.h"
 #include "tools/random_model.h"
+#include "upg/error.h"
 
 namespace upg::bench {
 namespace {
 
 using kernels::cuda::check;
+using kernels::cuda::check_library;
 using kernels::cuda::DeviceArray;
 
 // Of cusparse.h and library_types.h.
 constexpr int kPlain = 0, kIndex32 = 2, kBaseZero = 0, kF16 = 2, kF32 = 0, kDefaultAlgorithm = 0;
 
 struct Cusparse {
-  SharedLibrary library{"libcusparse.so.13", "libcusparse.so.12", "libcusparse.so"};
+  base::SharedLibrary library{"libcusparse.so.13", "libcusparse.so.12", "libcusparse.so"};
   int (*create)(void**) = nullptr;
   int (*destroy)(void*) = nullptr;
   int (*set_stream)(void*, cudaStream_t) = nullptr;

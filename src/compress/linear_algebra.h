@@ -1,7 +1,8 @@
-// The few dense products and factorisations calibration needs, from BLAS and LAPACK.
+// The few dense products and factorisations calibration needs, from OpenBLAS (BLAS and LAPACK).
 //
-// All matrices are row-major float32. Nothing here starts threads: callers split the work, so that
-// results do not depend on how many threads there are.
+// All matrices are row-major float32. Each throws Error(kDevice) where there is no OpenBLAS.
+// Nothing here starts threads: callers split the work, so that results do not depend on how many
+// threads there are.
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,10 @@
 #include "kernels/cuda/blas.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 
-#include <array>
-#include <string>
+#include <initializer_list>
 
+#include "base/shared_library.h"
 #include "upg/error.h"
 
 namespace upg::kernels::cuda {
@@ -35,27 +34,12 @@ using Trsm = int (*)(void*, int, int, int, int, int, int, const float*, const fl
 using PotrfSize = int (*)(void*, int, int, double*, int, int*);
 using Potrf = int (*)(void*, int, int, double*, int, double*, int, int*);
 
-void* open_library(std::string_view name, std::array<int, 3> versions) {
-  for (const int version : versions) {
-    const std::string file = fmt::format("lib{}.so.{}", name, version);
-    if (void* library = dlopen(file.c_str(), RTLD_NOW)) return library;
-  }
-  throw Error(ErrorCode::kDevice,
-              fmt::format("CUDA: lib{}.so.{} is needed for this and is not in the library path",
-                          name, versions[0]));
-}
-
-template <class Function>
-void find(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-  if (function == nullptr) {
-    throw Error(ErrorCode::kDevice, fmt::format("CUDA: the library lacks {}", name));
-  }
-}
-
-void check_library(int status, std::string_view what) {
-  if (status == 0) return;
-  throw Error(ErrorCode::kDevice, fmt::format("CUDA: {}: status {}", what, status));
+base::SharedLibrary open_library(std::initializer_list<const char*> names) {
+  base::SharedLibrary library(names);
+  if (library.is_found()) return library;
+  throw Error(
+      ErrorCode::kDevice,
+      fmt::format("CUDA: {} is needed for this and is not in the library path", library.name()));
 }
 
 int narrow(int64_t x) { return static_cast<int>(x); }
@@ -64,19 +48,21 @@ int narrow(int64_t x) { return static_cast<int>(x); }
 
 struct Blas::Libraries {
   Libraries() {
-    void* blas = open_library("cublas", {13, 12, 11});
-    find(blas, "cublasCreate_v2", create);
-    find(blas, "cublasDestroy_v2", destroy);
-    find(blas, "cublasSetStream_v2", set_stream);
-    find(blas, "cublasSetWorkspace_v2", set_workspace);
-    find(blas, "cublasGemmEx", gemm);
-    find(blas, "cublasStrsm_v2", trsm);
-    void* solver = open_library("cusolver", {12, 11, 13});
-    find(solver, "cusolverDnCreate", create_solver);
-    find(solver, "cusolverDnDestroy", destroy_solver);
-    find(solver, "cusolverDnSetStream", set_solver_stream);
-    find(solver, "cusolverDnDpotrf_bufferSize", potrf_size);
-    find(solver, "cusolverDnDpotrf", potrf);
+    const base::SharedLibrary blas =
+        open_library({"libcublas.so.13", "libcublas.so.12", "libcublas.so.11"});
+    blas.find("cublasCreate_v2", create);
+    blas.find("cublasDestroy_v2", destroy);
+    blas.find("cublasSetStream_v2", set_stream);
+    blas.find("cublasSetWorkspace_v2", set_workspace);
+    blas.find("cublasGemmEx", gemm);
+    blas.find("cublasStrsm_v2", trsm);
+    const base::SharedLibrary solver =
+        open_library({"libcusolver.so.12", "libcusolver.so.11", "libcusolver.so.13"});
+    solver.find("cusolverDnCreate", create_solver);
+    solver.find("cusolverDnDestroy", destroy_solver);
+    solver.find("cusolverDnSetStream", set_solver_stream);
+    solver.find("cusolverDnDpotrf_bufferSize", potrf_size);
+    solver.find("cusolverDnDpotrf", potrf);
   }
   Create create, create_solver;
   Destroy destroy, destroy_solver;

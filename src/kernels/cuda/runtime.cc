@@ -27,6 +27,11 @@ void check(cudaError_t status, std::string_view what) {
               fmt::format("CUDA: {}: {}", what, cudaGetErrorString(status)));
 }
 
+void check_library(int status, std::string_view what) {
+  if (status == 0) return;
+  throw Error(ErrorCode::kDevice, fmt::format("CUDA: {}: status {}", what, status));
+}
+
 DeviceArray::DeviceArray(size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   const cudaError_t status = cudaMalloc(&data_, bytes);

@@ -12,6 +12,7 @@ namespace upg::kernels::cuda {
 
 // Throws Error: kOutOfMemory when the device has no memory left, else kDevice, naming `what`.
 void check(cudaError_t status, std::string_view what);
+void check_library(int status, std::string_view what);  // of cuBLAS and its like
 
 // Memory of the current device, freed with it.
 class DeviceArray {
