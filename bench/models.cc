@@ -50,12 +50,16 @@ LoadOptions load_options(const std::string& device, int sequences, int context) 
   return options;
 }
 
+int context_of(const Sizes& sizes) {
+  return sizes.prompt + std::max(sizes.generated, 2 * sizes.batch_steps) + 32;
+}
+
 Engine& engine_of(const fs::path& model, const std::string& device, const Sizes& sizes) {
   const std::string key = device + model.string();
   if (loaded().key != key) {
     loaded() = {};
-    const int context = sizes.prompt + std::max(sizes.generated, 2 * sizes.batch_steps) + 32;
-    loaded().engine = Engine::load(model, load_options(device, sizes.most_sequences, context));
+    loaded().engine =
+        Engine::load(model, load_options(device, sizes.most_sequences, context_of(sizes)));
     loaded().key = key;
   }
   return *loaded().engine;
@@ -83,6 +87,17 @@ void prompt(benchmark::State& state, Engine& engine, int tokens) {
   for (auto _ : state) {
     const auto result = engine.generate(random_ids(tokens, engine.info().vocabulary), options);
     state.SetIterationTime(result.prompt_seconds);
+  }
+}
+
+// The first prompt of a model just loaded, as `upg run` has it: weights, cache and the memory of a
+// step are touched for the first time.
+void first_prompt(benchmark::State& state, const fs::path& model, const Sizes& sizes) {
+  forget();
+  for (auto _ : state) {
+    const auto engine = Engine::load(model, load_options("cpu", 1, context_of(sizes)));
+    const std::vector<int32_t> ids = random_ids(sizes.prompt, engine->info().vocabulary);
+    state.SetIterationTime(engine->generate(ids, generate_options(*engine, 1)).prompt_seconds);
   }
 }
 
@@ -161,12 +176,14 @@ class Family {
         work_(work_of(model)) {}
 
   void add(Suite& suite) const {
-    Benchmark pp = row("pp" + std::to_string(sizes_.prompt), sizes_.prompt);
-    const std::string peak = device_ == "cpu" ? int8_limit(best_cpu(), options_.threads) : "";
-    if (!peak.empty()) pp.bounds = {{peak, 2 * work_.layer_weights * sizes_.prompt}};
-    pp.manual_time = true;
+    Benchmark pp = prompt_row("pp");
     pp.body = [*this](auto& s) { prompt(s, engine_of(model_, device_, sizes_), sizes_.prompt); };
     suite.push_back(std::move(pp));
+    if (device_ == "cpu") {
+      Benchmark first = prompt_row("first-pp");
+      first.body = [*this](auto& s) { first_prompt(s, model_, sizes_); };
+      suite.push_back(std::move(first));
+    }
     Benchmark tg = row("tg" + std::to_string(sizes_.generated), sizes_.generated);
     bound_by_reading(tg, sizes_.generated);
     tg.manual_time = true;
@@ -190,6 +207,14 @@ class Family {
     row.unit = "tokens";
     row.group = "model/" + label_of(model_) + device_;
     return row;
+  }
+
+  Benchmark prompt_row(const std::string& test) const {
+    Benchmark prompt = row(test + std::to_string(sizes_.prompt), sizes_.prompt);
+    const std::string peak = device_ == "cpu" ? int8_limit(best_cpu(), options_.threads) : "";
+    if (!peak.empty()) prompt.bounds = {{peak, 2 * work_.layer_weights * sizes_.prompt}};
+    prompt.manual_time = true;
+    return prompt;
   }
 
   void bound_by_reading(Benchmark& row, int steps) const {

@@ -215,9 +215,9 @@ def models(book: Book) -> Table:
                      result.label("backend"), result.label("threads"), result.label("test"),
                      f"{mean:.2f} ± {deviation:.2f}", share(result), result.machine])
     return Table("", ["model", "size", "backend", "threads", "test", "t/s", "share of the limit", "measured on"], rows,
-                 "pp512: a prompt of 512 tokens from scratch; tg128: 128 tokens one after the other; tg16@512: 16 "
-                 "steps behind a shared prompt of 512, all sequences together; products: cuBLAS, those of a "
-                 "token alone with bf16 weights. The limit of generation is reading every weight once a step, that of "
+                 "pp512: a prompt of 512 tokens from scratch; first-pp512: the first of a model just loaded; tg128: 128 "
+                 "tokens one after the other; tg16@512: 16 steps behind a shared prompt of 512, all sequences "
+                 "together; products: cuBLAS, those of a token alone with bf16 weights. The limit of generation is reading every weight once a step, that of "
                  "prompts the processor's int8 peak.")
 
 

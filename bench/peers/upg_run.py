@@ -1,7 +1,7 @@
 """`upg run` itself beside the book's figures of whole models, which must agree.
 
     python3 bench/peers/upg_run.py --pairs 8 FILE.upg      takes turns with build/release/bench/benchmarks, prints ratios
-    scripts/bench --filter '^model/.*(tg128|pp512)' --phi4 0 --model FILE.upg \\
+    scripts/bench --filter '^model/.*/(tg128|first-pp512)' --phi4 0 --model FILE.upg \\
         --with "python3 bench/peers/upg_run.py FILE.upg"   in the book's rounds
 """
 
@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 from book.program import Benchmark, Program, serve  # noqa: E402
 
-TOKENS = {"pp512": 512, "tg128": 128}
+TOKENS = {"first-pp512": 512, "tg128": 128}
 
 
 def upg_run(options, model: pathlib.Path, *words: str) -> dict:
@@ -31,10 +31,10 @@ def upg_run(options, model: pathlib.Path, *words: str) -> dict:
 
 
 def text_of(options, model: pathlib.Path) -> str:
-    """The start of the calibration text that has about as many tokens as pp512."""
+    """The start of the calibration text that has about as many tokens as first-pp512."""
     text = (ROOT / "data/calibration.txt").read_text()
     each = 2_000 / upg_run(options, model, "-p", text[:2_000], "-n", "1")["prompt_tokens"]
-    return text[: int(TOKENS["pp512"] * each)]
+    return text[: int(TOKENS["first-pp512"] * each)]
 
 
 def prompt_runner(options, model: pathlib.Path) -> Callable[[int], float]:
@@ -43,7 +43,7 @@ def prompt_runner(options, model: pathlib.Path) -> Callable[[int], float]:
     def run(iterations: int) -> float:
         nonlocal text
         text = text or text_of(options, model)
-        return sum(TOKENS["pp512"] / upg_run(options, model, "-p", text, "-n", "1")["prompt_tokens_per_second"]
+        return sum(TOKENS["first-pp512"] / upg_run(options, model, "-p", text, "-n", "1")["prompt_tokens_per_second"]
                    for _ in range(iterations))
 
     return run
@@ -59,7 +59,7 @@ def generation_runner(options, model: pathlib.Path) -> Callable[[int], float]:
 
 
 def runners(options, model: pathlib.Path) -> dict[str, Callable[[int], float]]:
-    return {"pp512": prompt_runner(options, model), "tg128": generation_runner(options, model)}
+    return {"first-pp512": prompt_runner(options, model), "tg128": generation_runner(options, model)}
 
 
 def benchmarks(options) -> dict:
