@@ -68,7 +68,8 @@ struct Linear {
 };
 
 // Input vectors made ready for products: rotated and quantised as the matrices of one Linear need
-// it. Owned by the backend, valid until its next prepare().
+// it. Owned by the backend, valid until its next prepare() and as long as the vectors are there
+// unchanged: what takes them as they are reads them there.
 class Prepared {
  public:
   virtual ~Prepared() = default;

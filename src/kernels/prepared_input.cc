@@ -25,11 +25,14 @@ void PreparedInput::fill(const CpuOps& ops, base::ThreadTeam& team, const float*
   cols_ = cols;
   padded_ = codec::padded_cols(cols);
   tile_inputs_ = inputs_of_a_tile(ops, rows);
-  begin(forms);
+  begin(forms, x);
+  const auto end = slots_.begin() + static_cast<std::ptrdiff_t>(used_);
+  if (std::all_of(slots_.begin(), end, [&](const Slot& slot) { return slot.floats == x; })) return;
   const int64_t parts = base::ceil_div(padded_, kPartColumns);
   team.for_ranges(rows * parts, kSerialParts, [&](int64_t first, int64_t last, int) {
     for (int64_t i = first; i < last; ++i) {
       for (size_t slot = 0; slot < used_; ++slot) {
+        if (slots_[slot].floats == x) continue;
         fill_part(ops, slots_[slot], x, i / parts, i % parts * kPartColumns);
       }
     }
@@ -51,7 +54,13 @@ void PreparedInput::fill_tiles(base::ThreadTeam& team, Slot& slot) const {
   });
 }
 
-void PreparedInput::begin(const std::vector<InputForm>& forms) {
+// As it is: nothing to rotate or to round, nothing to pad, aligned.
+bool PreparedInput::is_ready(const InputForm& form, const float* x) const noexcept {
+  return form == InputForm{} && padded_ == cols_ &&
+         reinterpret_cast<uintptr_t>(x) % kAlignment == 0;
+}
+
+void PreparedInput::begin(const std::vector<InputForm>& forms, const float* x) {
   used_ = 0;
   for (const InputForm& form : forms) {
     const auto end = slots_.begin() + static_cast<std::ptrdiff_t>(used_);
@@ -61,8 +70,14 @@ void PreparedInput::begin(const std::vector<InputForm>& forms) {
     if (used_ == slots_.size()) slots_.emplace_back();
     Slot& slot = slots_[used_++];
     slot.form = form;
+    slot.floats = nullptr;
+    if (is_ready(form, x)) {
+      slot.floats = x;
+      continue;
+    }
     if (!form.quantised) {
       slot.x.reserve(rows_ * padded_);
+      slot.floats = slot.x.data();
       continue;
     }
     slot.q.reserve(rows_ * padded_);
@@ -102,7 +117,7 @@ QuantisedInput PreparedInput::quantised(const InputForm& form) const noexcept {
 
 FloatInput PreparedInput::floats(const InputForm& form) const noexcept {
   // A rotation fills the padding.
-  return {slot_of(form).x.data(), rows_, form.signs != nullptr ? padded_ : cols_, padded_};
+  return {slot_of(form).floats, rows_, form.signs != nullptr ? padded_ : cols_, padded_};
 }
 
 }  // namespace upg::kernels

@@ -21,7 +21,7 @@ struct InputForm {
 
 class PreparedInput final : public Prepared {
  public:
-  // x: [rows, cols]; forms may repeat. Nothing of x is kept.
+  // x: [rows, cols]; forms may repeat. A form that x already has refers to it.
   void fill(const CpuOps& ops, base::ThreadTeam& team, const float* x, int64_t rows, int64_t cols,
             const std::vector<InputForm>& forms);
 
@@ -32,14 +32,16 @@ class PreparedInput final : public Prepared {
  private:
   struct Slot {
     InputForm form;
-    Scratch<float> x;  // [rows, padded], of float forms
+    const float* floats = nullptr;  // [rows, padded], of float forms: the input or x
+    Scratch<float> x;
     Scratch<int8_t> q;
     Scratch<float> scale;
     Scratch<int32_t> start;
     Scratch<int8_t> tiled;
   };
 
-  void begin(const std::vector<InputForm>& forms);
+  void begin(const std::vector<InputForm>& forms, const float* x);
+  bool is_ready(const InputForm& form, const float* x) const noexcept;
   void fill_part(const CpuOps& ops, Slot& slot, const float* x, int64_t row, int64_t column) const;
   void fill_tiles(base::ThreadTeam& team, Slot& slot) const;
   const Slot& slot_of(const InputForm& form) const noexcept;
