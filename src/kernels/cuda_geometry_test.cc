@@ -92,14 +92,14 @@ TEST(CudaGeometry, EveryPieceOfARowGroupHasAPartialOfItsOwn) {
     for (const int groups : {1, 3, 10, 68, 191, 2000}) {
       const int group_chunks = chunks_of(blocks);
       const int chunks = groups * group_chunks;
-      const int warp_chunks = (chunks + kTokenWarps - 1) / kTokenWarps;
-      const float warp_share = 1.0f / static_cast<float>(warp_chunks);
       int before = -1;
       for (int chunk = 0; chunk < chunks; ++chunk) {
-        const int warp = warp_of(chunk, warp_share);
-        ASSERT_EQ(warp, chunk / warp_chunks);
+        const int warp = warp_of(chunk, chunk_share(chunks));
+        const Share share = warp_range(chunks, warp);
+        ASSERT_GE(chunk, share.begin);
+        ASSERT_LT(chunk, share.end);
         const int partial = warp + chunk / group_chunks;
-        const bool begins = chunk % group_chunks == 0 || chunk % warp_chunks == 0;
+        const bool begins = chunk % group_chunks == 0 || chunk == share.begin;
         ASSERT_EQ(partial > before, begins);
         before = partial;
       }
@@ -111,10 +111,10 @@ TEST(CudaGeometry, EveryPieceOfARowGroupHasAPartialOfItsOwn) {
 TEST(CudaGeometry, TokenMemoryIsPlannedOrRefused) {
   const DeviceLimits hopper = {.multiprocessors = 132, .shared_bytes = 227 << 10, .major = 9};
   const TokenMemory plan =
-      plan_token_memory({.most_blocks = 300, .most_partials = 600}, 170 << 10, hopper);
+      plan_token_memory({.most_blocks = 300, .most_groups = 100}, 170 << 10, hopper);
   EXPECT_TRUE(plan.fits);
   EXPECT_GE(plan.act_bytes, 300 * kBlockStride);
-  EXPECT_GE(plan.partial_bytes, 600 * 16);
+  EXPECT_GE(plan.partial_bytes, 4 * row_floats_of(100));
   EXPECT_EQ(plan.act_bytes % 128, 0);
   EXPECT_FALSE(plan_token_memory({.most_blocks = 900}, 170 << 10, hopper).fits);
   const DeviceLimits small = {.multiprocessors = 20, .shared_bytes = 48 << 10};

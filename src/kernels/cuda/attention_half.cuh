@@ -61,8 +61,13 @@ struct HalfGathered {
 };
 
 struct HalfTile {
-  uint32_t k[2][kHalfSteps][2];  // positions lane / 4 and 8 more
-  uint32_t v[4][8];              // positions lane % 4 * 2, one more, 8 more, 9 more
+  uint4 k[2][kHalfSteps / 2];  // positions lane / 4 and 8 more
+  uint4 v[4][2];               // positions lane % 4 * 2, one more, 8 more, 9 more
+
+  // Dimensions 32 i + 8 (lane % 4) ... of position n.
+  __device__ __forceinline__ uint4 keys(int n, int i) const { return k[n][i]; }
+  // Dimensions 16 (lane / 4) + 8 i ... of position n.
+  __device__ __forceinline__ uint4 values(int n, int i) const { return v[n][i]; }
 };
 
 __device__ __forceinline__ void load_tile(const CacheView& cache, int first, int last, int head_dim,
@@ -77,8 +82,7 @@ __device__ __forceinline__ void load_tile(const CacheView& cache, int first, int
       const int dim = 32 * i + lane % 4 * 8;
       uint4 x = {0, 0, 0, 0};
       if (position < last && dim < head_dim) x = *reinterpret_cast<const uint4*>(row + 2 * dim);
-      tile.k[n][2 * i][0] = x.x, tile.k[n][2 * i][1] = x.y;
-      tile.k[n][2 * i + 1][0] = x.z, tile.k[n][2 * i + 1][1] = x.w;
+      tile.k[n][i] = x;
     }
   }
 #pragma unroll
@@ -90,26 +94,36 @@ __device__ __forceinline__ void load_tile(const CacheView& cache, int first, int
       const int dim = 16 * (lane / 4) + 8 * i;
       uint4 x = {0, 0, 0, 0};
       if (position < last && dim < head_dim) x = *reinterpret_cast<const uint4*>(row + 2 * dim);
-      tile.v[n][4 * i] = x.x, tile.v[n][4 * i + 1] = x.y;
-      tile.v[n][4 * i + 2] = x.z, tile.v[n][4 * i + 3] = x.w;
+      tile.v[n][i] = x;
     }
   }
 }
 
-// factor: of scores, times log2(e).
-__device__ __forceinline__ void add_tile(const HalfTile& tile, const QueryTile& q, int first,
-                                         int last, float factor, HalfGathered& state) {
+__device__ __forceinline__ uint32_t word_of(const uint4& vector, int i) {
+  return i == 0 ? vector.x : i == 1 ? vector.y : i == 2 ? vector.z : vector.w;
+}
+
+// Tile: HalfTile or alike. factor: of scores, times log2(e).
+template <class Tile>
+__device__ __forceinline__ void add_tile(const Tile& tile, const QueryTile& q, int first, int last,
+                                         float factor, HalfGathered& state) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   float score[2][4] = {};
 #pragma unroll
-  for (int step = 0; step < kHalfSteps; ++step) {
-    const uint4 part = q.part[step][lane];
-    const uint32_t high[4] = {part.x, 0, part.y, 0};
-    const uint32_t low[4] = {part.z, 0, part.w, 0};
+  for (int i = 0; i < kHalfSteps / 2; ++i) {
+    const uint4 keys[2] = {tile.keys(0, i), tile.keys(1, i)};
 #pragma unroll
-    for (int n = 0; n < 2; ++n) {
-      mma_halves(score[n], high, tile.k[n][step][0], tile.k[n][step][1]);
-      mma_halves(score[n], low, tile.k[n][step][0], tile.k[n][step][1]);
+    for (int step = 0; step < 2; ++step) {
+      const uint4 part = q.part[2 * i + step][lane];
+      const uint32_t high[4] = {part.x, 0, part.y, 0};
+      const uint32_t low[4] = {part.z, 0, part.w, 0};
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        const uint32_t b0 = word_of(keys[n], 2 * step);
+        const uint32_t b1 = word_of(keys[n], 2 * step + 1);
+        mma_halves(score[n], high, b0, b1);
+        mma_halves(score[n], low, b0, b1);
+      }
     }
   }
   float highest = state.maximum;
@@ -137,16 +151,28 @@ __device__ __forceinline__ void add_tile(const HalfTile& tile, const QueryTile& 
     split_halves(x, y, high[2 * n], low[2 * n]);
   }
 #pragma unroll
-  for (int t = 0; t < kDimTiles; ++t) {
-    const uint32_t order = t % 2 == 0 ? 0x5410 : 0x7632;
-    const uint32_t b0 = prmt(tile.v[0][t / 2], tile.v[1][t / 2], order);
-    const uint32_t b1 = prmt(tile.v[2][t / 2], tile.v[3][t / 2], order);
-    float part[4] = {};
-    mma_halves(part, high, b0, b1);
-    mma_halves(part, low, b0, b1);
+  for (int i = 0; i < 2; ++i) {
+    const uint4 values[4] = {tile.values(0, i), tile.values(1, i), tile.values(2, i),
+                             tile.values(3, i)};
 #pragma unroll
-    for (int c = 0; c < 2; ++c) state.out[t][c] = fmaf(state.out[t][c], keep, part[c]);
+    for (int d = 0; d < 8; ++d) {
+      const uint32_t order = d % 2 == 0 ? 0x5410 : 0x7632;
+      const uint32_t b0 = prmt(word_of(values[0], d / 2), word_of(values[1], d / 2), order);
+      const uint32_t b1 = prmt(word_of(values[2], d / 2), word_of(values[3], d / 2), order);
+      float part[4] = {};
+      mma_halves(part, high, b0, b1);
+      mma_halves(part, low, b0, b1);
+      const int t = 8 * i + d;
+#pragma unroll
+      for (int c = 0; c < 2; ++c) state.out[t][c] = fmaf(state.out[t][c], keep, part[c]);
+    }
   }
+}
+
+// The sum of the lanes that share a head: the last step.
+__device__ __forceinline__ void sum_lanes(HalfGathered& state) {
+  state.sum += __shfl_xor_sync(kAllLanes, state.sum, 1);
+  state.sum += __shfl_xor_sync(kAllLanes, state.sum, 2);
 }
 
 // Positions first ... first + 15, then `step` further, below last: first is the warp's.
@@ -160,8 +186,7 @@ __device__ __forceinline__ void gather_halves(const CacheView& cache, const Quer
     load_tile(cache, p, last, head_dim, tile);
     add_tile(tile, q, p, last, factor, state);
   }
-  state.sum += __shfl_xor_sync(kAllLanes, state.sum, 1);
-  state.sum += __shfl_xor_sync(kAllLanes, state.sum, 2);
+  sum_lanes(state);
 }
 
 // The result of the lane's head: [kFastHeadDim] sums, then the maximum of the scaled scores and the

@@ -48,10 +48,14 @@ struct PathCodes {
   // Four levels + 64.
   static __device__ __forceinline__ uint32_t levels(const uint32_t (&palette)[4], const Selector& s,
                                                     int half) {
-    const uint32_t low = half == 0 ? s.low : s.low >> 16;
+    return look_up(palette, half == 0 ? s.low : s.low >> 16, s.mask[half]);
+  }
+  // low: a selector in the lower half, whatever is above it.
+  static __device__ __forceinline__ uint32_t look_up(const uint32_t (&palette)[4], uint32_t low,
+                                                     uint32_t mask) {
     const uint32_t first = prmt(palette[0], palette[1], low);
     if constexpr (kKind != Kind::kPath4) return first;
-    return first ^ (prmt(palette[2], palette[3], low) & s.mask[half]);
+    return first ^ (prmt(palette[2], palette[3], low) & mask);
   }
 
   // Calls quad(g, j, s, a, b): levels + 64 of both palettes (b without meaning for one).

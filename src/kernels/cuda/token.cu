@@ -2,7 +2,6 @@
 // shape and the number of multiprocessors: the same bits on every run.
 #include "kernels/cuda/rows.cuh"
 #include "kernels/cuda/token.h"
-#include "kernels/cuda/token_attention.cuh"
 #include "kernels/cuda/token_product.cuh"
 
 namespace upg::kernels::cuda {
@@ -31,19 +30,21 @@ __global__ void __launch_bounds__(kTokenThreads, 1)
     m.shared->cos[threadIdx.x] = a.cos[threadIdx.x];
     m.shared->sin[threadIdx.x] = a.sin[threadIdx.x];
   }
+  if (threadIdx.x < kZeroBytes) m.shared->zeros[threadIdx.x] = 0;
   begin_x(a);
   if (warp_index() == kLastWarp) describe(a, m, 0);
   sync();
-  Asking asking;
-  asking.begin(m, m.shared->phases[0]);
-  for (int index = 0; index < a.phase_count; ++index) {
-    const TokenPhase& phase = m.shared->phases[index % kPhaseEntries];
+  go_to_phase(m, 0);
+#pragma unroll 1
+  while (phase_index(m) < a.phase_count) {
+    const TokenPhase& phase = m.shared->phases[phase_index(m) % kPhaseEntries];
     if (phase.k != nullptr) prefetch_attended(a, phase);
-    product(a, m, index, asking);
-    if (phase.k == nullptr) continue;
-    attend<kType>(a, m, phase, a.mark + static_cast<uint32_t>(index) + 1);
-    // A product always follows; it is not asked for before, which spares registers.
-    asking.begin(m, m.shared->phases[(index + 1) % kPhaseEntries]);
+    product(a, m, phase);
+    if (phase.k != nullptr) {
+      sync();  // attention takes the memory of the sums
+      attend<kType>(a, m, phase, a.mark + static_cast<uint32_t>(phase_index(m)) + 1);
+    }
+    go_to_phase(m, phase_index(m) + 1);
   }
 }
 

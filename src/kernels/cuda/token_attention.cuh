@@ -4,9 +4,8 @@
 #pragma once
 
 #include "kernels/cuda/attention.cuh"
-#include "kernels/cuda/attention_half.cuh"
 #include "kernels/cuda/marked.cuh"
-#include "kernels/cuda/token_shared.cuh"
+#include "kernels/cuda/token_staged.cuh"
 
 namespace upg::kernels::cuda {
 
@@ -79,26 +78,6 @@ __device__ __forceinline__ void store_gathered(float* gathered, const Gathered<k
   }
 }
 
-// What each warp's sums are worth: shared->keep, total, highest.
-__device__ __forceinline__ void weigh_warps(const Memory& m, const float* gathered) {
-  const int lane = lane_index();
-  const int warp = warp_index();
-  sync();
-  if (warp < kTokenHeads) {
-    const float* from = gathered + (lane * kTokenHeads + warp) * kGatheredStride + kFastHeadDim;
-    const float maximum = lane < kTokenWarps ? from[0] : -INFINITY;
-    const float highest = warp_max(maximum);
-    const float keep = lane < kTokenWarps ? shrink(maximum, highest) : 0.0f;
-    const float total = warp_sum(lane < kTokenWarps ? from[1] * keep : 0.0f);
-    m.shared->keep[warp][lane] = keep;
-    if (lane == 0) {
-      m.shared->total[warp] = total;
-      m.shared->highest[warp] = highest;
-    }
-  }
-  sync();
-}
-
 // The positions of one part.
 struct Positions {
   int first;
@@ -135,6 +114,17 @@ __device__ __forceinline__ void prefetch_rows(const CacheView& cache, const Posi
   }
 }
 
+// The memory of a warp's staged positions: its slots, which no codes are in meanwhile.
+__device__ __forceinline__ uint8_t* staged_of(const Memory& m) {
+  return m.slots + warp_index() * kWarpSlotsBytes;
+}
+
+// Where position lane % 16 of the warp's tile that begins at `first` lies in the cache, or -1.
+__device__ __forceinline__ int cache_row(const CacheView& cache, int first, int last) {
+  const int position = first + lane_index() % kTilePositions;
+  return position < last ? static_cast<int>(cache.row(position)) : -1;
+}
+
 // The heads' vectors are in shared memory; each warp's sums go there.
 template <KvType kType>
 __device__ __forceinline__ void gather_floats(const TokenArguments& a, const CacheView& cache,
@@ -160,24 +150,63 @@ __device__ __forceinline__ void gather_floats(const TokenArguments& a, const Cac
   store_gathered(gathered, state, a.head_dim);
 }
 
+// The same for f16: a tile of positions after the other, staged in the warp's slots, the first one
+// already.
 __device__ __forceinline__ void gather_f16(const TokenArguments& a, const CacheView& cache,
-                                           const float* vectors, float* gathered,
-                                           const AttentionUnit& unit, int first, int last) {
+                                           uint8_t* staged, const QueryTile& query, float* gathered,
+                                           const int* zeros, int first, int last) {
+  constexpr int kStep = kTokenWarps * kTilePositions;
   const int lane = lane_index();
-  const int warp = warp_index();
-  auto& query =
-      *reinterpret_cast<QueryTile*>(gathered + kTokenWarps * kTokenHeads * kGatheredStride);
-  static_assert(sizeof(QueryTile) == kQueryBytes && kHalfSteps * kWarp <= kTokenThreads);
-  if (threadIdx.x < kHalfSteps * kWarp) {
-    const float* q = lane / 4 < unit.heads ? vectors + lane / 4 * kFastHeadDim : nullptr;
-    fill_query(query, static_cast<int>(threadIdx.x), q, a.head_dim);
-  }
-  sync();
+  const float factor = a.scale * 1.44269504f;
   HalfGathered state;
-  gather_halves(cache, query, a.scale, a.head_dim, first + warp * kTilePositions, last,
-                kTokenWarps * kTilePositions, state);
+#pragma unroll 1
+  for (int p = first + warp_index() * kTilePositions; p < last; p += kStep) {
+    wait_all_copies();
+    __syncwarp();
+    // Addresses are found again for every tile: registers that are spilled here are missed later.
+    const int zero = *static_cast<const volatile int*>(zeros);
+    add_tile(StagedTile{staged, lane + zero}, query, p, last, factor, state);
+    __syncwarp();
+    if (p + kStep < last) stage(cache, cache_row(cache, p + kStep, last), a.head_dim, staged);
+  }
+  sum_lanes(state);
   if (lane / 4 < kTokenHeads) {
-    store_gathered(state, a.scale, gathered + (warp * kTokenHeads + lane / 4) * kGatheredStride);
+    store_gathered(state, a.scale,
+                   gathered + (warp_index() * kTokenHeads + lane / 4) * kGatheredStride);
+  }
+}
+
+// Puts the sums of `warps` together, for other blocks. parts: of the unit, split 0.
+__device__ __forceinline__ void publish_part(const TokenArguments& a, const float* gathered,
+                                             int warps, int heads, Marked* parts, int split,
+                                             uint32_t mark) {
+  constexpr int kWarpStride = kTokenHeads * kGatheredStride;
+  const int stride = a.head_dim + kPartExtra;
+  // Two dimensions a thread.
+  for (int i = 2 * static_cast<int>(thread_index()); i < heads * a.head_dim; i += 2 * kComputing) {
+    const int h = i / a.head_dim;
+    const int d = i - h * a.head_dim;
+    const float* from = gathered + h * kGatheredStride;
+    float highest = -INFINITY;
+    for (int w = 0; w < warps; ++w) {
+      highest = fmaxf(highest, from[w * kWarpStride + kFastHeadDim]);
+    }
+    float2 out = {0, 0};
+    float total = 0;
+    for (int w = 0; w < warps; ++w, from += kWarpStride) {
+      const float keep = shrink(from[kFastHeadDim], highest);
+      const float2 sums = *reinterpret_cast<const float2*>(from + d);
+      out.x = fmaf(sums.x, keep, out.x);
+      out.y = fmaf(sums.y, keep, out.y);
+      total = fmaf(from[kFastHeadDim + 1], keep, total);
+    }
+    Marked* to = parts + (static_cast<int64_t>(h) * a.splits + split) * stride;
+    publish(to + d, out.x, mark);
+    publish(to + d + 1, out.y, mark);
+    if (d == 0) {
+      publish(to + a.head_dim, highest, mark);
+      publish(to + a.head_dim + 1, total, mark);
+    }
   }
 }
 
@@ -185,49 +214,57 @@ template <KvType kType>
 __device__ __forceinline__ void attend_part(const TokenArguments& a, const Memory& m,
                                             const TokenPhase& phase, const AttentionUnit& unit,
                                             int split, uint32_t mark) {
+  constexpr bool kStaged = kType == KvType::kF16;
   const int lane = lane_index();
   const int warp = warp_index();
   auto* vectors = m.scratch();
   float* gathered = vectors + (kTokenHeads + 2) * kFastHeadDim;
-  load_vectors(a, m, phase, unit, mark);
-  sync();
-
+  auto& query =
+      *reinterpret_cast<QueryTile*>(gathered + kTokenWarps * kTokenHeads * kGatheredStride);
+  static_assert(sizeof(QueryTile) == kQueryBytes && kHalfSteps * kWarp <= kTokenThreads);
   const auto [first, last] = positions_of(a, phase, split);
   const CacheView cache = cache_of(a, phase, unit);
-  if (last == a.position + 1 && first < last) {  // the part of the new position
-    // Units of one kv head write the same row with the same bits.
-    if (warp < 2) {
-      const float* vector = vectors + (kTokenHeads + warp) * kFastHeadDim;
-      uint8_t* row =
-          (warp == 0 ? phase.k : phase.v) + cache.row(a.position) * (warp == 0 ? a.k_row : a.v_row);
-      store_row(row, kType, a.head_dim, lane, [&](int i) { return vector[i]; });
-    }
-    sync();
+  // A warp's positions: sixteen, or one for each half.
+  constexpr int kPositions = kStaged ? kTilePositions : 2;
+  const int warps = min((last - first + kPositions - 1) / kPositions, kTokenWarps);
+  const bool has_newest = last == a.position + 1 && first < last;
+  uint8_t* staged = staged_of(m);
+  if (kStaged && warp < warps) {
+    stage(cache, m.shared->cache_rows[warp * kTilePositions + lane % kTilePositions], a.head_dim,
+          staged);
   }
-
-  if constexpr (kType == KvType::kF16) {
-    gather_f16(a, cache, vectors, gathered, unit, first, last);
-  } else {
-    gather_floats<kType>(a, cache, vectors, gathered, unit, first, last);
+  load_vectors(a, m, phase, unit, mark);
+  sync();
+  const float* key = vectors + kTokenHeads * kFastHeadDim;
+  const float* value = key + kFastHeadDim;
+  if (has_newest && warp < 2) {  // units of one kv head write the same row with the same bits
+    const float* vector = warp == 0 ? key : value;
+    const int64_t skipped = m.shared->newest_row;
+    uint8_t* row = warp == 0 ? phase.k + skipped * a.k_row : phase.v + skipped * a.v_row;
+    store_row(row, kType, a.head_dim, lane, [&](int i) { return vector[i]; });
   }
-  weigh_warps(m, gathered);
-  const int stride = a.head_dim + kPartExtra;
-  Marked* parts = a.parts + static_cast<int64_t>(unit.index) * kTokenHeads * a.splits * stride;
-  for (int i = static_cast<int>(threadIdx.x); i < unit.heads * a.head_dim; i += kComputing) {
-    const int h = i / a.head_dim;
-    const int d = i % a.head_dim;
-    float out = 0;
-#pragma unroll
-    for (int w = 0; w < kTokenWarps; ++w) {
-      out = fmaf(gathered[(w * kTokenHeads + h) * kGatheredStride + d], m.shared->keep[h][w], out);
+  if constexpr (kStaged) {
+    if (has_newest && warp == (a.position - first) / kTilePositions) {
+      wait_all_copies();
+      stage_newest(key, value, (a.position - first) % kTilePositions, a.head_dim, staged);
     }
-    Marked* to = parts + (static_cast<int64_t>(h) * a.splits + split) * stride;
-    publish(to + d, out, mark);
-    if (d == 0) {
-      publish(to + a.head_dim, m.shared->highest[h], mark);
-      publish(to + a.head_dim + 1, m.shared->total[h], mark);
+    if (threadIdx.x < kHalfSteps * kWarp) {
+      const float* q = lane / 4 < unit.heads ? vectors + lane / 4 * kFastHeadDim : nullptr;
+      fill_query(query, static_cast<int>(threadIdx.x), q, a.head_dim);
     }
   }
+  sync();
+  if (warp < warps) {
+    if constexpr (kStaged) {
+      gather_f16(a, cache, staged, query, gathered, reinterpret_cast<const int*>(m.shared->zeros),
+                 first, last);
+    } else {
+      gather_floats<kType>(a, cache, vectors, gathered, unit, first, last);
+    }
+  }
+  sync();
+  const int64_t unit_parts = int64_t{kTokenHeads} * a.splits * (a.head_dim + kPartExtra);
+  publish_part(a, gathered, warps, unit.heads, a.parts + unit.index * unit_parts, split, mark);
 }
 
 // The unit of this block; its part of the positions is blockIdx.x / units.
@@ -252,6 +289,24 @@ __device__ __forceinline__ void prefetch_attended(const TokenArguments& a,
   int split = 0;
   const AttentionUnit unit = unit_of(a, split);
   if (split < a.splits) prefetch_rows(cache_of(a, phase, unit), positions_of(a, phase, split));
+}
+
+// Where the positions lie that the block will stage first, for attend(): all but the newest.
+__device__ __forceinline__ void find_cache_rows(const TokenArguments& a, const Memory& m,
+                                                const TokenPhase& phase) {
+  int split = 0;
+  const AttentionUnit unit = unit_of(a, split);
+  const int warp = warp_index();
+  const int lane = lane_index();
+  if (split >= a.splits) return;
+  const CacheView cache = cache_of(a, phase, unit);
+  if (lane == kTilePositions && warp == 0) {
+    m.shared->newest_row = static_cast<int>(cache.row(a.position));
+  }
+  if (lane >= kTilePositions) return;
+  const auto [first, last] = positions_of(a, phase, split);
+  m.shared->cache_rows[warp * kTilePositions + lane] =
+      cache_row(cache, first + warp * kTilePositions, min(last, a.position));
 }
 
 // mark: of q, k and v and of the results.

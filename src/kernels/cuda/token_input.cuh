@@ -61,8 +61,12 @@ struct PartSums {
   float sum;
 };
 
-__device__ __forceinline__ void add_part(PartSums& sums, const float4& out, float maximum,
-                                         float sum) {
+// pairs: four sums, maximum and sum of weights.
+__device__ __forceinline__ void add_part(PartSums& sums, const MarkedPair* pairs) {
+  const float4 out = {value_of(pairs[0].word[0]), value_of(pairs[0].word[1]),
+                      value_of(pairs[1].word[0]), value_of(pairs[1].word[1])};
+  const float maximum = value_of(pairs[2].word[0]);
+  const float sum = value_of(pairs[2].word[1]);
   const float highest = fmaxf(sums.maximum, maximum);
   const float keep = shrink(sums.maximum, highest);
   const float add = shrink(maximum, highest);
@@ -72,16 +76,6 @@ __device__ __forceinline__ void add_part(PartSums& sums, const float4& out, floa
   sums.out.w = sums.out.w * keep + out.w * add;
   sums.sum = sums.sum * keep + sum * add;
   sums.maximum = highest;
-}
-
-// The same for a part whose maximum is not above that of the sums.
-__device__ __forceinline__ void add_smaller_part(PartSums& sums, const PartSums& other) {
-  const float add = shrink(other.maximum, sums.maximum);
-  sums.out.x = fmaf(other.out.x, add, sums.out.x);
-  sums.out.y = fmaf(other.out.y, add, sums.out.y);
-  sums.out.z = fmaf(other.out.z, add, sums.out.z);
-  sums.out.w = fmaf(other.out.w, add, sums.out.w);
-  sums.sum = fmaf(other.sum, add, sums.sum);
 }
 
 // Parts `warp`, kTokenWarps further, ... of the lane's columns.
@@ -97,15 +91,18 @@ __device__ __forceinline__ PartSums gather_parts(const TokenArguments& a, int co
   const Marked* parts =
       a.parts + static_cast<int64_t>(unit * kTokenHeads + within % kTokenHeads) * a.splits * stride;
   PartSums sums = {{0, 0, 0, 0}, -INFINITY, 0};
-  for (int split = warp_index(); split < a.splits; split += kTokenWarps) {
+  for (int split = warp_index(); split < a.splits; split += 2 * kTokenWarps) {
+    // Two at once, the second one twice the first where there is no other.
+    const bool has_other = split + kTokenWarps < a.splits;
     const Marked* part = parts + split * stride;
-    const Marked* out = part + (column - head * a.head_dim);
-    MarkedPair pairs[3];
-    await_marked<3>({out, out + 2, part + a.head_dim}, mark, pairs);
-    add_part(sums,
-             {value_of(pairs[0].word[0]), value_of(pairs[0].word[1]), value_of(pairs[1].word[0]),
-              value_of(pairs[1].word[1])},
-             value_of(pairs[2].word[0]), value_of(pairs[2].word[1]));
+    const Marked* other = has_other ? part + kTokenWarps * stride : part;
+    const int place = column - head * a.head_dim;
+    MarkedPair pairs[6];
+    await_marked<6>({part + place, part + place + 2, part + a.head_dim, other + place,
+                     other + place + 2, other + a.head_dim},
+                    mark, pairs);
+    add_part(sums, pairs);
+    if (has_other) add_part(sums, pairs + 3);
   }
   return sums;
 }
@@ -118,69 +115,102 @@ __device__ __forceinline__ void prepare_attended(const TokenArguments& a, const 
   const int warp = warp_index();
   const int column = block * kColumns + 4 * lane;
   const bool there = column < phase.cols;
-  auto* gathered = reinterpret_cast<PartSums*>(m.scratch());  // [warps, lanes]
-  if (there) gathered[warp * kWarp + lane] = gather_parts(a, column, mark);
+  const int warps = min(a.splits, kTokenWarps);                // that have any
+  auto* outs = reinterpret_cast<float4*>(m.scratch()) + lane;  // [warps, lanes]
+  auto* weights = reinterpret_cast<float2*>(m.scratch() + 4 * kTokenThreads) + lane;
+  uint32_t signs = 0;
+  if (phase.signs != nullptr) signs = lane_signs(phase.signs + block * (kColumns / 8), lane);
+  PartSums own = {};
+  if (there && warp < warps) {
+    own = gather_parts(a, column, mark);
+    weights[warp * kWarp] = {own.maximum, own.sum};
+  }
+  sync();
+  if (there && warp < warps) {
+    float highest = -INFINITY;
+    for (int w = 0; w < warps; ++w) highest = fmaxf(highest, weights[w * kWarp].x);
+    const float keep = shrink(own.maximum, highest);
+    outs[warp * kWarp] = {own.out.x * keep, own.out.y * keep, own.out.z * keep, own.out.w * keep};
+    weights[warp * kWarp].y = own.sum * keep;
+  }
   sync();
   if (warp == 0) {
-    uint32_t signs = 0;
-    if (phase.signs != nullptr) signs = lane_signs(phase.signs + block * (kColumns / 8), lane);
-    float x[4] = {0, 0, 0, 0};
-    if (there) {
-      const PartSums* first = gathered + lane;
-      const int count = min(a.splits, kTokenWarps);
-      PartSums sums = {{0, 0, 0, 0}, -INFINITY, 0};
-      for (int w = 0; w < count; ++w) sums.maximum = fmaxf(sums.maximum, first[w * kWarp].maximum);
+    float4 out = {0, 0, 0, 0};
+    float sum = there ? 0.0f : 1.0f;
 #pragma unroll 4
-      for (int w = 0; w < count; ++w) add_smaller_part(sums, first[w * kWarp]);
-      x[0] = __fdiv_rn(sums.out.x, sums.sum);
-      x[1] = __fdiv_rn(sums.out.y, sums.sum);
-      x[2] = __fdiv_rn(sums.out.z, sums.sum);
-      x[3] = __fdiv_rn(sums.out.w, sums.sum);
+    for (int w = 0; w < (there ? warps : 0); ++w) {
+      const float4 other = outs[w * kWarp];
+      out.x += other.x;
+      out.y += other.y;
+      out.z += other.z;
+      out.w += other.w;
+      sum += weights[w * kWarp].y;
     }
     __syncwarp();
+    const float share = __fdiv_rn(1.0f, sum);
+    float x[4] = {out.x * share, out.y * share, out.z * share, out.w * share};
     publish_block(phase, prepared, block, x, 0, signs, mark);
   }
   sync();
 }
 
-// The blocks of columns that this block is to prepare.
+// The block of columns that this warp is to prepare from rows, if it is not past the last: from the
+// last warp on, since the first have had the rows of the product before.
+__device__ __forceinline__ int block_to_prepare() {
+  return static_cast<int>(blockIdx.x) + (kLastWarp - warp_index()) * static_cast<int>(gridDim.x);
+}
+
+// Whether this warp prepares something.
+__device__ __forceinline__ bool prepares(const TokenPhase& phase) {
+  const bool together = phase.input == TokenInput::kAttended;
+  return (together ? static_cast<int>(blockIdx.x) : block_to_prepare()) < phase.blocks;
+}
+
 __device__ __forceinline__ void prepare(const TokenArguments& a, const Memory& m,
                                         const TokenPhase& phase, MarkedVector* prepared,
                                         uint32_t mark) {
-  const auto first = static_cast<int>(blockIdx.x);
-  const auto grid = static_cast<int>(gridDim.x);
-  if (phase.input == TokenInput::kAttended) {
-    for (int block = first; block < phase.blocks; block += grid) {
-      prepare_attended(a, m, phase, prepared, block, mark);
-    }
+  if (phase.input != TokenInput::kAttended) {
+    prepare_rows(phase, prepared, block_to_prepare(), mark);
     return;
   }
-  // From the last warp on: the first have had the rows of the product before.
-  const int block = first + (kTokenWarps - 1 - warp_index()) * grid;
-  if (block < phase.blocks) prepare_rows(phase, prepared, block, mark);
+  for (auto block = static_cast<int>(blockIdx.x); block < phase.blocks;
+       block += static_cast<int>(gridDim.x)) {
+    prepare_attended(a, m, phase, prepared, block, mark);
+  }
 }
 
-// All of the input into shared memory, visible after sync().
+// All of the input into shared memory, visible after sync(). Calls meanwhile() between looks for
+// it.
+template <class Meanwhile>
 __device__ __forceinline__ void take_input(const Memory& m, const TokenPhase& phase,
-                                           const MarkedVector* prepared, uint32_t mark) {
-  constexpr int kAtOnce = 4;
+                                           const MarkedVector* prepared, uint32_t mark,
+                                           const Meanwhile& meanwhile) {
+  constexpr int kAtOnce = 5;
   const int count = phase.blocks * kBlockVectors;
+  const int lane = lane_index();
   auto* words = reinterpret_cast<uint32_t*>(m.act);
-  for (int first = static_cast<int>(threadIdx.x); first < count; first += kAtOnce * kComputing) {
+  // Blocks that fill up the last chunk count nothing, whatever their integers are.
+  const int past = phase.blocks + static_cast<int>(thread_index());
+  if (past < phase.group_chunks * kChunk) {
+    words[past * kBlockWords + kScaleWord] = 0;
+    words[past * kBlockWords + kSumWord] = 0;
+  }
+  for (int warps = warp_index() * kWarp; warps < count; warps += kAtOnce * kComputing) {
+    const int first = warps + lane;
     MarkedVector vector[kAtOnce];
-    bool all = false;
-    while (!all) {
-      all = true;
+    while (true) {
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
-        if (first + i * kComputing < count) {
-          vector[i] = load_marked(prepared + first + i * kComputing);
-        }
+        const int at = first + i * kComputing;
+        if (at < count) vector[i] = load_marked(prepared + at);
       }
+      bool all = true;
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
         if (first + i * kComputing < count) all = all && vector[i].mark == mark;
       }
+      if (__all_sync(kAllLanes, all)) break;
+      meanwhile();
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {

@@ -2,6 +2,7 @@
 // sums.
 #pragma once
 
+#include "kernels/cuda/token_attention.cuh"
 #include "kernels/cuda/token_input.cuh"
 #include "kernels/cuda/token_tiles.cuh"
 
@@ -9,43 +10,71 @@ namespace upg::kernels::cuda {
 
 // ---- what becomes of the sums: thread i takes row i % 4 of item i / 4
 
-struct RowRef {
-  float bias;
-  int row;  // of the product's output; -1 past the last
+constexpr float kPerLevel = 1.0f / 63.0f;  // of a row's scale
+
+// A row of the block.
+struct Row {
+  int index = -1;  // of the product's output; -1 past the last
+  float bias = 0;
+  RowParts parts = {};
+  int given = 0;  // where its scale is, in what rows need
 };
 
 // group: of the block's share.
-__device__ __forceinline__ RowRef row_of(const TokenPhase& phase, int group, int r) {
+__device__ __forceinline__ Row row_of(const TokenPhase& phase, int group, int r) {
   const Where where = locate(phase, group);
   const TokenPart& part = phase.part[where.part];
   const int row = where.group * 4 + r;
-  if (row >= part.rows) return {0, -1};
-  return {part.bias != nullptr ? part.bias[row] : 0.0f, part.first_row + row};
+  if (row >= part.rows) return {};
+  const float bias = part.bias != nullptr ? part.bias[row] : 0.0f;
+  return {part.first_row + row, bias, row_parts(phase, group), kRowFloats * group + r};
 }
 
-// before: of kAdd, what is there; a row is always the same thread's. norm: of the input.
-__device__ __forceinline__ void finish_row(const Memory& m, const TokenPhase& phase, int i,
-                                           float norm, float before, uint32_t mark) {
-  const bool gated = phase.output == TokenOutput::kGated;
-  const int group = gated ? i / 4 * 2 : i / 4;
-  const RowRef row = row_of(phase, group, i % 4);
-  if (row.row < 0) return;
-  float value = row_sum(m, phase, group, i % 4) * norm + row.bias;
-  if (gated) {
-    const float up_bias = row_of(phase, group + 1, i % 4).bias;
-    const float up = row_sum(m, phase, group + 1, i % 4) * norm + up_bias;
-    value = __fdiv_rn(value, 1.0f + expf(-value)) * up;
+// Of kGated: a row of gate and one of up.
+struct RowPair {
+  Row row;
+  Row up;
+};
+
+// i: of the block's results.
+__device__ __forceinline__ RowPair rows_of(const TokenPhase& phase, int i) {
+  if (i >= 4 * (phase.end - phase.begin)) return {};
+  if (phase.output != TokenOutput::kGated) return {row_of(phase, i / 4, i % 4), {}};
+  return {row_of(phase, i / 4 * 2, i % 4), row_of(phase, i / 4 * 2 + 1, i % 4)};
+}
+
+// What the block's rows will need, on its way to shared memory: by one warp. kAdd's product is one
+// part.
+__device__ __forceinline__ void ask_rows(const TokenPhase& phase, float* to) {
+  const int groups = groups_of(phase);
+  for (int group = lane_index(); group < groups; group += kWarp) {
+    const Where where = locate(phase, group);
+    const int row = 4 * where.group;
+    auto* at = reinterpret_cast<uint8_t*>(to + kRowFloats * group);
+    copy_vector(at, phase.part[where.part].scale + row);
+    if (phase.output == TokenOutput::kAdd) copy_vector(at + 16, phase.target + row);
   }
-  value += before;
-  if (phase.marked != nullptr) publish(phase.marked + row.row, value, mark);
-  if (phase.target != nullptr) phase.target[row.row] = value;
 }
 
-// What kAdd adds to: its product is one part.
-__device__ __forceinline__ float row_before(const TokenPhase& phase, int i) {
-  if (phase.output != TokenOutput::kAdd || phase.begin + i / 4 >= phase.end) return 0;
-  const int row = 4 * phase.begin + i;
-  return row < phase.part[0].rows ? __ldcg(phase.target + row) : 0.0f;
+// given: what the phase's rows need. norm: of the input.
+__device__ __forceinline__ float row_value(const Memory& m, const Row& row, const float* given,
+                                           float norm) {
+  const float factor = given[row.given] * kPerLevel;
+  return row_sum(m, row.parts, row.given % 4) * factor * norm + row.bias;
+}
+
+__device__ __forceinline__ void finish_row(const Memory& m, const TokenPhase& phase,
+                                           const RowPair& rows, const float* given, float norm,
+                                           uint32_t mark) {
+  const int index = rows.row.index;
+  if (index < 0) return;
+  float value = row_value(m, rows.row, given, norm);
+  if (phase.output == TokenOutput::kGated) {
+    value = __fdividef(value, 1.0f + __expf(-value)) * row_value(m, rows.up, given, norm);
+  }
+  if (phase.output == TokenOutput::kAdd) value += given[rows.row.given + 4];
+  if (phase.marked != nullptr) publish(phase.marked + index, value, mark);
+  if (phase.target != nullptr) phase.target[index] = value;
 }
 
 // A phase into shared memory, by one warp; visible after sync(). Also, on its way to the L2 cache,
@@ -67,35 +96,66 @@ __device__ __forceinline__ void describe(const TokenArguments& a, const Memory& 
   if (phase.signs != nullptr) prefetch_l2(phase.signs + block * (kColumns / 8));
 }
 
-// The product of phase `index`. Its results carry the number of the next phase, which is described
-// on the way; where no attention follows, the next product's first codes are asked for.
-__device__ __forceinline__ void product(const TokenArguments& a, const Memory& m, int index,
-                                        Asking& asking) {
-  const TokenPhase& phase = m.shared->phases[index % kPhaseEntries];
+__device__ __forceinline__ bool is_normed(const TokenPhase& phase) {
+  return phase.input == TokenInput::kNormed;
+}
+__device__ __forceinline__ int results_of(const TokenPhase& phase) {
+  return 4 * (phase.end - phase.begin);
+}
+
+// The input of the phase, by those who prepare it and into shared memory. Meanwhile the next phase
+// is described, codes and what rows need are asked for. Returns this thread's rows.
+__device__ __forceinline__ RowPair await_input(const TokenArguments& a, const Memory& m,
+                                               const TokenPhase& phase, Asking& asking) {
+  const int index = phase_index(m);
   MarkedVector* prepared = a.prepared[index % 2];
   const uint32_t mark = a.mark + static_cast<uint32_t>(index);
-  const int rows = 4 * (phase.end - phase.begin);
-  const int i = static_cast<int>(threadIdx.x);
-  const float before = row_before(phase, i);
-  prepare(a, m, phase, prepared, mark);
-  if (warp_index() == kLastWarp) describe(a, m, index + 1);
-  if (rows > 0) take_input(m, phase, prepared, mark);
+  if (prepares(phase)) {
+    prepare(a, m, phase, prepared, mark);  // all others wait for this
+    asking.wait();
+  } else {
+    asking.begin(m, phase);
+  }
+  if (warp_index() == kDescribingWarp) describe(a, m, index + 1);
+  if (warp_index() == kRowsWarp) ask_rows(phase, rows_of_phase(m, a, index));
+  if (phase.k != nullptr) find_cache_rows(a, m, phase);
+  const RowPair rows = rows_of(phase, static_cast<int>(thread_index()));
+  if (results_of(phase) > 0) {
+    // A little at a time: what has been asked for delays what blocks tell one another.
+    take_input(m, phase, prepared, mark, [&] { asking.ask_one(kAskedWaiting); });
+  }
+  return rows;
+}
+
+// Its results carry the number of the next phase. rows: of this thread.
+__device__ __forceinline__ void finish_product(const TokenArguments& a, const Memory& m,
+                                               const TokenPhase& phase, const RowPair& rows) {
+  const int index = phase_index(m);
+  const uint32_t mark = a.mark + static_cast<uint32_t>(index) + 1;
+  const float* given = rows_of_phase(m, a, index);
+  const float norm = is_normed(phase) ? m.shared->norm : 1.0f;
+  const int count = results_of(phase);
+  finish_row(m, phase, rows, given, norm, mark);
+  for (int i = static_cast<int>(thread_index()) + kComputing; i < count; i += kComputing) {
+    finish_row(m, phase, rows_of(phase, i), given, norm, mark);
+  }
+}
+
+// A phase's product. Who prepared the input asks for codes after the others.
+__device__ __forceinline__ void product(const TokenArguments& a, const Memory& m,
+                                        const TokenPhase& phase) {
+  Asking asking;
+  const RowPair rows = await_input(a, m, phase, asking);
   sync();
-  asking.fill();  // not before: what has been asked for delays what blocks tell one another
-  const bool normed = phase.input == TokenInput::kNormed;
-  if (normed && rows > 0 && warp_index() == kLastWarp) find_norm(a, m, phase);
+  if (prepares(phase)) asking.begin(m, phase);
+  asking.fill();
+  if (is_normed(phase) && results_of(phase) > 0 && warp_index() == kDescribingWarp) {
+    find_norm(a, m, phase);
+  }
   multiply_range(m, phase, asking);
-  const bool attends = phase.k != nullptr;
-  if (!attends && index + 1 < a.phase_count) {
-    asking.begin(m, m.shared->phases[(index + 1) % kPhaseEntries]);
-  }
+  wait_all_copies();
   sync();
-  const float norm = normed ? m.shared->norm : 1.0f;
-  if (i < rows) finish_row(m, phase, i, norm, before, mark + 1);
-  for (int more = i + kComputing; more < rows; more += kComputing) {
-    finish_row(m, phase, more, norm, row_before(phase, more), mark + 1);
-  }
-  if (attends) sync();  // attention takes the memory of the sums
+  finish_product(a, m, phase, rows);
 }
 
 }  // namespace upg::kernels::cuda

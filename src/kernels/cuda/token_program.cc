@@ -21,9 +21,10 @@ constexpr int kAttentionBytes = kQueryBytes + 4 * ((kTokenHeads + 2) * kFastHead
 TokenMemory plan_token_memory(const TokenSizes& sizes, int fixed_bytes,
                               const DeviceLimits& limits) noexcept {
   TokenMemory memory;
-  memory.partial_bytes = round_up(sizes.most_partials * 16);
+  memory.partial_bytes = round_up(4 * row_floats_of(sizes.most_groups));
+  const int blocks = chunks_of(sizes.most_blocks) * kChunk;
   memory.act_bytes =
-      round_up(std::max(sizes.most_blocks * kBlockStride, kAttentionBytes - memory.partial_bytes));
+      round_up(std::max(blocks * kBlockStride, kAttentionBytes - memory.partial_bytes));
   memory.fits = fixed_bytes + memory.act_bytes + memory.partial_bytes <= limits.shared_bytes;
   return memory;
 }

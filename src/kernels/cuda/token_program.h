@@ -9,7 +9,7 @@
 // nobody is more than a phase ahead, and what is written over has been read.
 //
 // Each warp has a few slots of shared memory of its own, into which its next codes are copied while
-// it computes; a warp that is done with a product asks for the first of the next.
+// it computes; while a phase's input is on its way, it asks for the first ones.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,10 @@
 
 namespace upg::kernels::cuda {
 
-inline constexpr int kTokenWarps = 16;
+inline constexpr int kTokenWarps = 12;
 inline constexpr int kTokenThreads = 32 * kTokenWarps;
 inline constexpr int kMostVectors = 4;   // of a row and block
-inline constexpr int kSlots = 5;         // of a warp, for a chunk each
+inline constexpr int kSlots = 6;         // of a warp, for a chunk each
 inline constexpr int kChunk = 8;         // blocks of a row group that a warp computes at a time
 inline constexpr int kMatrices = 3;      // matrices of a product
 inline constexpr int kPhaseEntries = 3;  // phases described in shared memory at a time
@@ -52,6 +52,8 @@ struct TokenPart {
   int32_t rows = {};
   int32_t first_row = {};    // in the product's output
   int32_t first_group = {};  // of four rows, among all parts
+  int32_t block_bytes = {};  // of a row group
+  int32_t group_bytes = {};  // of all its blocks
   int32_t pad = {};
 };
 
@@ -77,7 +79,8 @@ struct alignas(16) TokenPhase {
   Marked* marked = {};        // [rows], or nullptr: results for other blocks
   int32_t cols = {};
   int32_t blocks = {};
-  int32_t items = {};  // row groups; kGated: pairs of one of gate and one of up
+  int32_t group_chunks = {};  // of a row group
+  int32_t items = {};         // row groups; kGated: pairs of one of gate and one of up
   int32_t parts = {};
   // kGated with one part: the row group of up is that of gate plus items
   TokenPart part[kMatrices] = {};
@@ -87,12 +90,11 @@ struct alignas(16) TokenPhase {
   uint8_t* k = {};
   uint8_t* v = {};
   int32_t window = {};
-  // The block's share, filled in by the block: items, chunks in all and of a warp.
+  // The block's share, filled in by the block: items and their chunks.
   int32_t begin = {};
   int32_t end = {};
   int32_t chunks = {};
-  int32_t warp_chunks = {};
-  float warp_share = {};  // 1 / warp_chunks
+  float chunk_share = {};  // chunk_share(chunks)
   int32_t pad[2] = {};
 };
 
@@ -108,7 +110,8 @@ struct TokenArguments {
   MarkedVector* prepared[2];  // inputs of even and odd phases: [blocks, kBlockVectors]
   uint32_t mark;              // of what the first phase takes; later ones take later numbers
   int32_t act_bytes;          // shared memory of activations or attention
-  int32_t partial_bytes;      // of partial sums
+  int32_t partial_bytes;      // of partial sums and what rows need
+  int32_t most_groups;        // row groups of a block in any product
   // the token
   int32_t id;
   int32_t position;
@@ -130,15 +133,17 @@ struct TokenArguments {
 // ---- how a product is cut
 
 // The chunks of a block's row groups, one group after the other, are divided among its warps in
-// order, a range each. A range that ends within a group leaves a part of the group's sums; the
-// parts of all groups lie in order, so that part `warp + group` is that of this warp and group.
+// order, a range each (warp_range); the last warp has one less to do, since it has more to do
+// besides. A range that ends within a group leaves a part of the group's sums; the parts of all
+// groups lie in order, so that part `warp + group` is that of this warp and group.
 constexpr int chunks_of(int blocks) { return (blocks + kChunk - 1) / kChunk; }
 constexpr int partials_of(int row_groups) { return row_groups + kTokenWarps; }
-// Whose a chunk is. warp_share: 1 / chunks of a warp.
-constexpr int warp_of(int chunk, float warp_share) {
-  return static_cast<int>((static_cast<float>(chunk) + 0.5f) * warp_share);
+inline constexpr int kPartialFloats = 16;  // four lanes for each of four rows
+inline constexpr int kRowFloats = 8;       // of a group: four scales, four floats to add to
+// With what is kept for the rows of a phase and of the next.
+constexpr int row_floats_of(int row_groups) {
+  return kPartialFloats * partials_of(row_groups) + 2 * kRowFloats * row_groups;
 }
-
 // Items that block `index` of `grid` takes: [begin, end).
 struct Share {
   int begin;
@@ -151,6 +156,16 @@ constexpr Share share_of(int items, int index, int grid) {
           static_cast<int>(count * static_cast<uint32_t>(index + 1) / blocks)};
 }
 
+constexpr Share warp_range(int chunks, int warp) {
+  const Share share = share_of(chunks + 1, warp, kTokenWarps);
+  return {share.begin, share.end < chunks ? share.end : chunks};
+}
+// Whose a chunk is. share: chunk_share() of the block's.
+constexpr float chunk_share(int chunks) { return 1.0f / static_cast<float>(chunks + 1); }
+constexpr int warp_of(int chunk, float share) {
+  return static_cast<int>((static_cast<float>((chunk + 1) * kTokenWarps) - 0.5f) * share);
+}
+
 // Bytes of shared memory that a program of these sizes needs besides its fixed parts.
 struct TokenMemory {
   int act_bytes = 0;
@@ -159,8 +174,8 @@ struct TokenMemory {
 };
 
 struct TokenSizes {
-  int most_blocks = 0;    // of any product's input
-  int most_partials = 0;  // of a block in any product
+  int most_blocks = 0;  // of any product's input
+  int most_groups = 0;  // row groups of a block in any product
 };
 // fixed_bytes: what the kernel takes whatever the program.
 TokenMemory plan_token_memory(const TokenSizes& sizes, int fixed_bytes,

@@ -73,6 +73,7 @@ bool TokenRunner::add_phase(const TokenPhase& start, const Linear& linear) {
   phase.signs = weight_of(linear.parts[0]).signs();
   phase.cols = static_cast<int32_t>(linear.cols);
   phase.blocks = static_cast<int32_t>(codec::blocks_of(linear.cols));
+  phase.group_chunks = chunks_of(phase.blocks);
   phase.parts = static_cast<int32_t>(linear.parts.size());
   int groups = 0;
   int rows = 0;
@@ -87,6 +88,8 @@ bool TokenRunner::add_phase(const TokenPhase& start, const Linear& linear) {
                      .rows = static_cast<int32_t>(view.rows),
                      .first_row = rows,
                      .first_group = groups,
+                     .block_bytes = 64 * vectors_of(view.kind),
+                     .group_bytes = 64 * vectors_of(view.kind) * phase.blocks,
                      .pad = 0};
     groups += static_cast<int>((view.rows + 3) / 4);
     rows += static_cast<int>(view.rows);
@@ -95,7 +98,7 @@ bool TokenRunner::add_phase(const TokenPhase& start, const Linear& linear) {
   phase.items = gated ? rows / 8 : groups;
   const int most_items = (phase.items + limits_.multiprocessors - 1) / limits_.multiprocessors;
   sizes_.most_blocks = std::max(sizes_.most_blocks, phase.blocks);
-  sizes_.most_partials = std::max(sizes_.most_partials, partials_of(most_items * (gated ? 2 : 1)));
+  sizes_.most_groups = std::max(sizes_.most_groups, most_items * (gated ? 2 : 1));
   phases_.push_back(phase);
   return true;
 }
@@ -192,6 +195,7 @@ bool TokenRunner::build(const TokenStep& step) {
   a.x = step.x;
   a.act_bytes = memory.act_bytes;
   a.partial_bytes = memory.partial_bytes;
+  a.most_groups = sizes_.most_groups;
   a.heads = shape.heads;
   a.kv_heads = shape.kv_heads;
   a.head_dim = shape.head_dim;

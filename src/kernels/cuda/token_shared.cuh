@@ -7,22 +7,24 @@
 namespace upg::kernels::cuda {
 
 constexpr int kComputing = kTokenThreads;
+constexpr int kZeroBytes = 256;
 
 struct Shared {
+  uint8_t zeros[kZeroBytes];  // aligned as the inputs
   TokenPhase phases[kPhaseEntries];
   float cos[kMaxHalfRotary];
   float sin[kMaxHalfRotary];
-  float keep[kTokenHeads][kWarp];  // of attention: what a warp's sums are multiplied by
-  float total[kTokenHeads];
-  float highest[kTokenHeads];
-  float norm;  // what the sums of a normed input are multiplied by
+  int cache_rows[kTokenThreads / 2];  // of attention: of each warp's first positions
+  int phase_index[kTokenWarps];       // of each warp
+  int newest_row;                     // of the position that comes with the token
+  float norm;                         // what the sums of a normed input are multiplied by
 };
 
 struct Memory {
   Shared* shared;
   uint8_t* slots;  // kSlots of each warp
-  float* partial;
-  uint8_t* act;  // blocks of kBlockStride bytes
+  float* partial;  // sums, then what a product's rows need (rows_of_phase)
+  uint8_t* act;    // blocks of kBlockStride bytes
 
   // Between a product's results and the next one's input the memory of both is free.
   __device__ __forceinline__ float* scratch() const { return partial; }
@@ -30,8 +32,13 @@ struct Memory {
 
 constexpr int kSharedBytes = (sizeof(Shared) + 127) / 128 * 128;
 constexpr int kSlotBytes = kMostVectors * kWarp * 16;
-constexpr int kSlotsBytes = kTokenWarps * kSlots * kSlotBytes;
+constexpr int kWarpSlotsBytes = kSlots * kSlotBytes;
+constexpr int kSlotsBytes = kTokenWarps * kWarpSlotsBytes;
+constexpr int kAskedWaiting = 3;  // chunks that a warp asks for before a phase's input is there
 constexpr int kLastWarp = kTokenWarps - 1;
+// Warps that look ahead while others finish rows (the first ones) or prepare the input (the last).
+constexpr int kDescribingWarp = kTokenWarps - 4;
+constexpr int kRowsWarp = kTokenWarps - 3;
 
 __device__ __forceinline__ Memory memory_of(uint8_t* base, const TokenArguments& a) {
   uint8_t* partial = base + kSharedBytes + kSlotsBytes;
@@ -41,8 +48,25 @@ __device__ __forceinline__ Memory memory_of(uint8_t* base, const TokenArguments&
 
 __device__ __forceinline__ void sync() { __syncthreads(); }
 
-__device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % kWarp; }
-__device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / kWarp; }
+// Of this thread. What follows from them is found again where it is needed, instead of being kept
+// in registers through the whole token.
+__device__ __forceinline__ uint32_t thread_index() {
+  uint32_t index = threadIdx.x;
+  asm volatile("" : "+r"(index));
+  return index;
+}
+__device__ __forceinline__ int lane_index() { return static_cast<int>(thread_index() % kWarp); }
+__device__ __forceinline__ int warp_index() { return static_cast<int>(thread_index() / kWarp); }
+
+// The phase that the warp is in: read again where it is needed, not kept in a register.
+__device__ __forceinline__ int phase_index(const Memory& m) {
+  return *static_cast<const volatile int*>(m.shared->phase_index + warp_index());
+}
+__device__ __forceinline__ void go_to_phase(const Memory& m, int index) {
+  __syncwarp();
+  if (lane_index() == 0) m.shared->phase_index[warp_index()] = index;
+  __syncwarp();
+}
 
 // Row group `group` of the block's share: of gate and up in turns.
 struct Where {
@@ -63,16 +87,26 @@ __device__ __forceinline__ Where locate(const TokenPhase& phase, int group) {
   return {p, item - phase.part[p].first_group};
 }
 
+__device__ __forceinline__ int groups_of(const TokenPhase& phase) {
+  return (phase.end - phase.begin) * (phase.output == TokenOutput::kGated ? 2 : 1);
+}
+
+// Behind the partial sums of the largest phase: kRowFloats of each row group, of two phases in
+// turns.
+__device__ __forceinline__ float* rows_of_phase(const Memory& m, const TokenArguments& a,
+                                                int index) {
+  return m.partial + kPartialFloats * partials_of(a.most_groups) +
+         index % 2 * kRowFloats * a.most_groups;
+}
+
 // Fills in the block's share.
 __device__ __forceinline__ void find_share(TokenPhase& phase) {
   const Share share =
       share_of(phase.items, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
-  const int groups = (share.end - share.begin) * (phase.output == TokenOutput::kGated ? 2 : 1);
   phase.begin = share.begin;
   phase.end = share.end;
-  phase.chunks = groups * chunks_of(phase.blocks);
-  phase.warp_chunks = (phase.chunks + kTokenWarps - 1) / kTokenWarps;
-  phase.warp_share = __fdiv_rn(1.0f, static_cast<float>(max(phase.warp_chunks, 1)));
+  phase.chunks = groups_of(phase) * phase.group_chunks;
+  phase.chunk_share = chunk_share(phase.chunks);
 }
 
 }  // namespace upg::kernels::cuda

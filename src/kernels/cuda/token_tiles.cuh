@@ -1,8 +1,8 @@
 // The row groups of a block's share in the token kernel: its warps divide all their chunks of eight
-// blocks evenly, a range each. A lane has one row of every eighth block.
+// blocks evenly, a range each.
 #pragma once
 
-#include "kernels/cuda/codes.cuh"
+#include "kernels/cuda/token_dot.cuh"
 #include "kernels/cuda/token_shared.cuh"
 
 namespace upg::kernels::cuda {
@@ -15,18 +15,19 @@ struct Range {
   int chunk;  // of this group
 
   __device__ __forceinline__ void begin(const TokenPhase& phase) {
-    const int group_chunks = chunks_of(phase.blocks);
-    next = min(warp_index() * phase.warp_chunks, phase.chunks);
-    end = min(next + phase.warp_chunks, phase.chunks);
+    const int group_chunks = phase.group_chunks;
+    const Share share = warp_range(phase.chunks, warp_index());
+    next = share.begin;
+    end = share.end;
     group = static_cast<int>(static_cast<unsigned>(next) / static_cast<unsigned>(group_chunks));
     chunk = next - group * group_chunks;
   }
-  // The blocks of the piece that begins at `next`; to be called while next < end.
-  __device__ __forceinline__ int blocks(const TokenPhase& phase) const {
-    return min(phase.blocks - chunk * kChunk, (end - next) * kChunk);
+  // Chunks of the piece that begins at `next`.
+  __device__ __forceinline__ int chunks(const TokenPhase& phase) const {
+    return min(phase.group_chunks - chunk, end - next);
   }
   __device__ __forceinline__ void go_on(const TokenPhase& phase) {
-    next += chunks_of(phase.blocks) - chunk;
+    next += phase.group_chunks - chunk;
     chunk = 0;
     ++group;
   }
@@ -34,79 +35,110 @@ struct Range {
 
 // A chunk lies in a slot as in memory, but that 64 bytes of two blocks change places where both
 // would meet in the same banks.
-__device__ __forceinline__ int slot_offset(int offset, int vectors) {
-  if (vectors == 4) return offset ^ (offset >> 8 & 1) << 6;
-  if (vectors == 2) return offset ^ (offset >> 7 & 1) << 6;
-  return offset;
+__device__ __forceinline__ int slot_offset(int offset, int block_bytes) {
+  const int turn = (block_bytes & 64) == 0 ? offset & block_bytes : 0;  // of every second block
+  return turn != 0 ? offset ^ 64 : offset;
+}
+
+__device__ __forceinline__ uint32_t next_slot(uint32_t slot) {
+  return slot == (kSlots - 1) * kSlotBytes ? 0 : slot + kSlotBytes;
 }
 
 // What a warp asks for: the chunks of its range, one after the other. Every ask() closes a group of
 // copies, an empty one past the last chunk.
 struct Asking {
   const TokenPhase* phase;
-  uint8_t* warp_slots;
-  uint8_t* slots;     // the lane's place in them
-  const uint8_t* at;  // the lane's next vector
-  int bytes;          // of the piece, from the next chunk on
+  uint32_t first_slot;  // the warp's, in shared memory
+  uint32_t to;          // the lane's place in its first slot
+  uint32_t slot;        // offset of the next chunk's slot, before that of the oldest
+  const uint8_t* at;    // the lane's next vector
+  int remaining;        // bytes of the piece from there on, as far as they are copied
   int chunk_bytes;
-  int slot;
+  int chunk_end;  // of the bytes of a chunk, from the lane's first vector on
+  int chunks;     // of the piece
   Range range;
 
   __device__ __forceinline__ void begin(const Memory& m, const TokenPhase& described) {
     phase = &described;
-    warp_slots = m.slots + warp_index() * (kSlots * kSlotBytes);
-    slots = warp_slots;
-    at = nullptr;
-    bytes = 0;
-    chunk_bytes = 0;
+    first_slot =
+        static_cast<uint32_t>(__cvta_generic_to_shared(m.slots + warp_index() * kWarpSlotsBytes));
+    to = first_slot;
     slot = 0;
+    at = nullptr;
+    remaining = 0;
+    chunk_bytes = 0;
+    chunk_end = 0;
+    chunks = 0;
     range.begin(described);
-    ask();
+    ask_one(1);
   }
+  // Until begin(): nothing is asked for.
+  __device__ __forceinline__ void wait() { slot = kSlots * kSlotBytes; }
 
-  // All but one slot are asked for. After begin().
-  __device__ __forceinline__ void fill() {
+  // After begin(): all slots but one.
+  __device__ __forceinline__ void fill() { ask_until(kSlots - 1); }
+
+  // One more, but not more than `most` in all.
+  __device__ __forceinline__ void ask_one(int most) {
+    if (slot < static_cast<uint32_t>(most * kSlotBytes)) ask();
+  }
+  __device__ __forceinline__ void ask_until(int count) {
 #pragma unroll 1
-    for (int i = 2; i < kSlots; ++i) ask();
+    while (slot < static_cast<uint32_t>(count * kSlotBytes)) ask();
   }
 
+  __device__ __forceinline__ void ask() {
+    if (chunks == 0 && range.next < range.end) begin_piece();
+    copy_strip(to + slot, at, min(remaining, chunk_end));
+    --chunks;
+    at += static_cast<uint32_t>(chunk_bytes);
+    remaining -= chunk_bytes;
+    slot = next_slot(slot);
+    close_copies();
+  }
+
+ private:
   __device__ __forceinline__ void begin_piece() {
     const int offset = lane_index() * 16;
     const Where where = locate(*phase, range.group);
     const TokenPart& part = phase->part[where.part];
-    const int vectors = vectors_of(part.kind);
-    const int64_t block = static_cast<int64_t>(where.group) * phase->blocks + range.chunk * kChunk;
-    at = part.codes + block * (64 * vectors) + offset;
-    bytes = range.blocks(*phase) * (64 * vectors);
-    chunk_bytes = kChunk * 64 * vectors;
-    slots = warp_slots + slot_offset(offset, vectors);
+    const int block_bytes = part.block_bytes;
+    chunk_bytes = kChunk * block_bytes;
+    chunk_end = chunk_bytes - offset;
+    at = part.codes + static_cast<uint64_t>(static_cast<uint32_t>(where.group)) *
+                          static_cast<uint32_t>(part.group_bytes);
+    at += static_cast<uint32_t>(range.chunk * chunk_bytes + offset);
+    chunks = range.chunks(*phase);
+    remaining = part.group_bytes - range.chunk * chunk_bytes - offset;
+    remaining = min(remaining, chunks * chunk_bytes - offset);
+    to = first_slot + static_cast<uint32_t>(slot_offset(offset, block_bytes));
     range.go_on(*phase);
-  }
-
-  __device__ __forceinline__ void ask() {
-    if (bytes <= 0 && range.next < range.end) begin_piece();
-    const int limit = min(bytes, chunk_bytes) - lane_index() * 16;
-    uint8_t* to = slots + slot * kSlotBytes;
-#pragma unroll
-    for (int v = 0; v < kMostVectors; ++v) {
-      if (512 * v < limit) copy_vector(to + 512 * v, at + 512 * v);
-    }
-    at += chunk_bytes;
-    bytes -= chunk_bytes;
-    slot = slot + 1 == kSlots ? 0 : slot + 1;
-    close_copies();
   }
 };
 
-struct PieceDot {
+// numbers: scale and sum of the inputs of the lane's blocks.
+template <bool kTwo>
+__device__ __forceinline__ float add_dots(float total, const ChunkDots& dots,
+                                          const int2 (&numbers)[2]) {
+  static_assert(kSumWord == kScaleWord + 1);
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    // The bits of a float: no conversion, which the pipe of look-ups would have to do.
+    const int start =
+        numbers[i].y * ((kTwo ? -2 : -1) * kLevelOffset) + static_cast<int>(kTileStart);
+    const float dot = __fsub_rn(__int_as_float(dots.dot(i) + start), kTileZero);
+    total = __fadd_rn(total, __fmul_rn(dot, __int_as_float(numbers[i].x)));
+  }
+  return total;
+}
+
+// A warp's pieces, as long as they are of one part. Advances range.
+struct PartDots {
   const Memory& m;
-  const TokenPart& part;
-  int group;  // of the part
-  int first;  // block
-  int blocks;
+  const TokenPhase& phase;
+  int index;  // of the part
+  Range& range;
   Asking& asking;
-  int& slot;  // of the next chunk
-  float& result;
 
   template <Kind kKind, bool kTwo>
   __device__ __forceinline__ void operator()() const {
@@ -117,73 +149,97 @@ struct PieceDot {
   __device__ __forceinline__ void run() const {
     constexpr int kVectors = vectors_of(kKind);
     const int lane = lane_index();
-    const Palette palette = part.palette;
-    const float row_scale = __ldg(part.scale + 4 * group + lane % 4);
+    const Palette palette = phase.part[index].palette;
+    const bool alone = phase.parts == 1;
+    const uint8_t* codes = m.slots + warp_index() * kWarpSlotsBytes +
+                           codes_block(lane) * (64 * kVectors) + codes_row(lane) * 16;
+    const uint8_t* numbers = m.act + sums_block(lane) * kBlockStride + 4 * kScaleWord;
+    float* partial = m.partial + warp_index() * kPartialFloats + sums_place(lane);
+    ChunkInput input;
+    input.begin(m.act, m.shared->zeros);
+    do {
+      const float total = sum_piece<kKind, kTwo>(palette, codes, numbers, input);
+      if (has_sums(lane)) partial[range.group * kPartialFloats] = total;
+      range.go_on(phase);
+    } while (range.next < range.end && (alone || locate(phase, range.group).part == index));
+  }
+
+  // In lanes that have sums: of their row and their blocks of the piece. codes: of the lane in the
+  // warp's first slot; numbers, input: of the first chunk of a row group.
+  template <Kind kKind, bool kTwo>
+  __device__ __forceinline__ float sum_piece(const Palette& palette, const uint8_t* codes,
+                                             const uint8_t* numbers, ChunkInput input) const {
+    constexpr int kVectors = vectors_of(kKind);
     // Where the even and the odd vectors of the lane lie in a slot (slot_offset).
-    const int turn = kVectors % 2 == 0 ? lane / 4 % 2 * 64 : 0;
-    const uint8_t* own = asking.warp_slots + lane / 4 * (64 * kVectors) + lane % 4 * 16;
-    const uint8_t* act = m.act + (first + lane / 4) * kBlockStride;
+    const int turn = kVectors % 2 == 0 ? lane_index() % 2 * 64 : 0;
+    input.skip(range.chunk);
+    numbers += range.chunk * (kChunk * kBlockStride);
     float total = 0;
+    ChunkDots before;
+    int2 block_numbers[2] = {};  // scale and sum of the inputs of the blocks before
 #pragma unroll 1
-    for (int left = blocks; left > 0; left -= kChunk, act += kChunk * kBlockStride) {
+    for (int left = range.chunks(phase); left > 0; --left) {
       // The lanes copy for one another: all see this chunk, and have seen the one whose slot is
       // asked for next.
       wait_copies<kSlots - 2>();
       __syncwarp();
-      asking.ask();
-      if (lane / 4 < left) {
-        uint32_t words[kVectors][4];
-        const uint8_t* from = own + slot * kSlotBytes;
+      uint32_t words[kVectors][4];
+      const uint8_t* from = codes + next_slot(asking.slot);
 #pragma unroll
-        for (int v = 0; v < kVectors; ++v) {
-          const uint4 vector =
-              *reinterpret_cast<const uint4*>(from + v * 64 + (v % 2 == 0 ? turn : -turn));
-          words[v][0] = vector.x, words[v][1] = vector.y;
-          words[v][2] = vector.z, words[v][3] = vector.w;
-        }
-        const auto* q = reinterpret_cast<const uint4*>(act);
-        const auto* scale = reinterpret_cast<const float*>(act) + kScaleWord;
-        const int sum = reinterpret_cast<const int32_t*>(act)[kSumWord];
-        const int dot = dot_block<kKind, kTwo>(words, palette, q, sum);
-        total = __fadd_rn(total, __fmul_rn(static_cast<float>(dot), *scale));
+      for (int v = 0; v < kVectors; ++v) {
+        const uint4 vector =
+            *reinterpret_cast<const uint4*>(from + v * 64 + (v % 2 == 0 ? turn : -turn));
+        words[v][0] = vector.x, words[v][1] = vector.y;
+        words[v][2] = vector.z, words[v][3] = vector.w;
       }
-      slot = slot + 1 == kSlots ? 0 : slot + 1;
+      asking.ask();
+      // Of the chunk before: its last product takes its time.
+      total = add_dots<kTwo>(total, before, block_numbers);
+      before = dot_chunk<kKind, kTwo>(words, palette, reinterpret_cast<const uint4*>(input.at));
+      block_numbers[0] = *reinterpret_cast<const int2*>(numbers);
+      block_numbers[1] = *reinterpret_cast<const int2*>(numbers + kBlockStride);
+      input.skip(1);
+      numbers += kChunk * kBlockStride;
     }
-#pragma unroll
-    for (int mask = 4; mask < kWarp; mask *= 2) total += __shfl_xor_sync(kAllLanes, total, mask);
-    result = __fmul_rn(total, row_factor<kKind>(row_scale));
+    return add_dots<kTwo>(total, before, block_numbers);
   }
 };
 
 // asking: has begun with this phase and filled the slots.
 __device__ __forceinline__ void multiply_range(const Memory& m, const TokenPhase& phase,
                                                Asking& asking) {
-  const int lane = lane_index();
-  int slot = 0;
   Range range;
   range.begin(phase);
   while (range.next < range.end) {
-    const Where where = locate(phase, range.group);
-    const TokenPart& part = phase.part[where.part];
-    float result = 0;
-    dispatch_kind(part.kind, part.two_palettes != 0,
-                  PieceDot{m, part, where.group, range.chunk * kChunk, range.blocks(phase), asking,
-                           slot, result});
-    if (lane < 4) m.partial[(warp_index() + range.group) * 4 + lane] = result;
-    range.go_on(phase);
+    const int index = locate(phase, range.group).part;
+    const TokenPart& part = phase.part[index];
+    dispatch_kind(part.kind, part.two_palettes != 0, PartDots{m, phase, index, range, asking});
   }
 }
 
-// Row r of row group `group` of the block's share.
-__device__ __forceinline__ float row_sum(const Memory& m, const TokenPhase& phase, int group,
-                                         int r) {
-  const int group_chunks = chunks_of(phase.blocks);
-  const int first = warp_of(group * group_chunks, phase.warp_share);
-  const int last = warp_of(group * group_chunks + group_chunks - 1, phase.warp_share);
-  const float* partial = m.partial + (first + group) * 4 + r;
+// The parts that the sums of a row group of the block's share are in.
+struct RowParts {
+  int first;
+  int count;
+};
+
+__device__ __forceinline__ RowParts row_parts(const TokenPhase& phase, int group) {
+  const int group_chunks = phase.group_chunks;
+  const int first = warp_of(group * group_chunks, phase.chunk_share);
+  const int last = warp_of(group * group_chunks + group_chunks - 1, phase.chunk_share);
+  return {first + group, last - first + 1};
+}
+
+// Of row r, without the row's factor.
+__device__ __forceinline__ float row_sum(const Memory& m, const RowParts& parts, int r) {
+  const auto* partial =
+      reinterpret_cast<const float4*>(m.partial + kPartialFloats * parts.first) + r;
   float sum = 0;
 #pragma unroll 1
-  for (int warp = first; warp <= last; ++warp, partial += 4) sum += *partial;
+  for (int i = 0; i < parts.count; ++i, partial += kPartialFloats / 4) {
+    const float4 lanes = *partial;
+    sum += (lanes.x + lanes.y) + (lanes.z + lanes.w);
+  }
   return sum;
 }
 
