@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <set>
 #include <string>
@@ -170,10 +171,16 @@ class UpgSources : public testing::Test {
     options.device = "reference";
     options.threads = 1;
     options.activations = activations;
+    return logits_of(std::move(source), options, 32);
+  }
+
+  // step: tokens at a time.
+  std::vector<float> logits_of(std::shared_ptr<const ModelSource> source,
+                               const kernels::BackendOptions& options, int step) {
     const auto backend = kernels::create_backend(options);
     StepRunner runner(std::move(source), *backend, 32, kernels::KvType::kF32);
     const std::vector<int32_t> ids = {5, 70, 33, 12, 9, 41, 8, 60, 3};
-    return runner.run(ids, ids.size(), 32);
+    return runner.run(ids, static_cast<size_t>(step), 32);
   }
 
   // A checkpoint of the weights that a file stands for, in F32.
@@ -246,6 +253,23 @@ TEST_F(UpgSources, EveryCodecRunsAsItDecodes) {
     const std::vector<float> want = logits_of(decoded(*source));
     EXPECT_LT(relative_error(logits_of(source, kernels::Activations::kF32), want), 1e-4) << codec;
     EXPECT_LT(relative_error(logits_of(source), want), 0.1) << codec;
+  }
+}
+
+// A token at a time, all of it in one kernel: the CPU's logits but for activations that are rounded
+// the other way.
+TEST_F(UpgSources, EveryCodecRunsOnADevice) {
+  const auto rows = kernels::all_backends();
+  const bool there = std::any_of(rows.begin(), rows.end(), [](const kernels::BackendRow& row) {
+    return row.name == std::string_view("cuda") && row.supported();
+  });
+  if (!there) GTEST_SKIP() << "no CUDA device";
+  kernels::BackendOptions options;
+  options.device = "cuda";
+  options.fusion = kernels::Fusion::kToken;
+  for (const char* codec : {"path2", "path3", "path4", "sparse"}) {
+    const auto source = written(pack([&](const TensorSpec&) { return codec; }));
+    EXPECT_LT(relative_error(logits_of(source, options, 1), logits_of(source)), 0.03) << codec;
   }
 }
 
