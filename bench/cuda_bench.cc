@@ -145,10 +145,10 @@ void run_tokens(const Options& options, kernels::Backend& backend, int batch, in
   const double bytes = static_cast<double>(runner.model().bytes_per_token());
   fmt::print(
       "{:<8} batch {:>2} context {:>5}: {:8.1f} tok/s (median {:.3f} ms, fastest {:.3f} ms), "
-      "{:.0f} "
-      "GB/s of codes, {:.0f} % of the read bandwidth, {} launches, load {:.2f} s",
+      "{:.0f} GB/s of codes, {} launches, load {:.2f} s",
       options.fusion, batch, context, batch / typical, 1e3 * typical, 1e3 * fastest,
-      bytes / typical / 1e9, 100 * bytes / typical / read, launches, load_seconds);
+      bytes / typical / 1e9, launches, load_seconds);
+  if (read > 0) fmt::print(", {:.0f} % of the read bandwidth", 100 * bytes / typical / read);
   if (cublas > 0) fmt::print(", {:.2f} x cuBLAS ({:.2f} ms)", cublas / typical, 1e3 * cublas);
   fmt::print("\n");
 }
@@ -191,7 +191,7 @@ double measure_cublas(const bench::SyntheticShape& shape, bool head, int inputs)
 }
 
 void run(const Options& options) {
-  double read = 1;
+  double read = 0;
   double cublas = 0;
   double cublas_prompt = 0;
   if (options.limits) {

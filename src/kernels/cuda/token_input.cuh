@@ -198,11 +198,14 @@ __device__ __forceinline__ void take_input(const Memory& m, const TokenPhase& ph
   for (int warps = warp_index() * kWarp; warps < count; warps += kAtOnce * kComputing) {
     const int first = warps + lane;
     MarkedVector vector[kAtOnce];
+#pragma unroll
+    for (MarkedVector& one : vector) one.mark = ~mark;
     while (true) {
+      // Only those that were not there: whoever looks takes the way of what comes.
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
         const int at = first + i * kComputing;
-        if (at < count) vector[i] = load_marked(prepared + at);
+        if (at < count && vector[i].mark != mark) vector[i] = load_marked(prepared + at);
       }
       bool all = true;
 #pragma unroll

@@ -34,7 +34,7 @@ constexpr int kSharedBytes = (sizeof(Shared) + 127) / 128 * 128;
 constexpr int kSlotBytes = kMostVectors * kWarp * 16;
 constexpr int kWarpSlotsBytes = kSlots * kSlotBytes;
 constexpr int kSlotsBytes = kTokenWarps * kWarpSlotsBytes;
-constexpr int kAskedWaiting = 3;  // chunks that a warp asks for before a phase's input is there
+constexpr int kAskedWaiting = 2;  // chunks that a warp asks for before a phase's input is there
 constexpr int kLastWarp = kTokenWarps - 1;
 // Warps that look ahead while others finish rows (the first ones) or prepare the input (the last).
 constexpr int kDescribingWarp = kTokenWarps - 4;
