@@ -10,6 +10,7 @@
 
 #include "codec/path_layout.h"
 #include "kernels/cuda/choice_math.h"
+#include "kernels/cuda/few_plan.h"
 #include "kernels/cuda/geometry.h"
 #include "kernels/cuda/token_program.h"
 #include "kernels/cuda/views.h"
@@ -183,6 +184,72 @@ TEST(CudaChoice, DrawsArePlacesBelowTheTotal) {
     EXPECT_EQ(draw_place(uint64_t{1} << 52, total), total / 2);
     EXPECT_EQ(draw_place(uint64_t{3} << 51, total), total - total / 4 - (total % 4 != 0));
   }
+}
+
+DeviceLimits hopper() {
+  DeviceLimits limits;
+  limits.multiprocessors = 132;
+  limits.shared_bytes = 227 << 10;
+  return limits;
+}
+
+TEST(CudaGeometry, EveryStageIsOneWarps) {
+  for (int stages = 1; stages < 300; ++stages) {
+    int next = 0;
+    for (int warp = 0; warp < kFewWarps; ++warp) {
+      const Span span = span_of(stages, warp, kFewWarps);
+      EXPECT_EQ(span.begin, next);
+      for (next = span.begin; next < span.end; ++next) {
+        EXPECT_EQ(part_of(stages, next, kFewWarps), warp);
+      }
+    }
+    EXPECT_EQ(next, stages);
+  }
+}
+
+TEST(CudaGeometry, ProductsOfAFewInputsFit) {
+  const DeviceLimits limits = hopper();
+  for (const int inputs : {8, 16, 32}) {
+    for (const int vectors : {2, 3, 4, 8}) {
+      for (const int rows : {1, 17, 640, 5120, 35840, 100352}) {
+        for (const int blocks : {1, 3, 40, 140}) {
+          const int tiles = (rows + kFewTileRows - 1) / kFewTileRows;
+          const FewPlan plan = plan_few({tiles, blocks, inputs, vectors, false}, limits);
+          if (!plan.fits) continue;  // multiply_on_hopper() takes it
+          EXPECT_LE(plan.shared_bytes, limits.shared_bytes);
+          EXPECT_LE(plan.slices, blocks);
+          EXPECT_LE(plan.groups * plan.slices, limits.multiprocessors);
+          const Span last = span_of(tiles, plan.groups - 1, plan.groups);
+          EXPECT_EQ(last.end, tiles);
+          EXPECT_GT(last.end, last.begin);
+          const int units = (plan.slots_at - plan.ended_at) / few_piece_bytes(inputs);
+          for (int group = 0; group < plan.groups; ++group) {
+            const Span own = span_of(tiles, group, plan.groups);
+            EXPECT_LE(own.end - own.begin, units * few_unit_tiles(inputs));
+          }
+          EXPECT_GE(plan.ended_at,
+                    (blocks + plan.slices - 1) / plan.slices * few_block_bytes(inputs));
+          EXPECT_GE(plan.ended_at, kFewWarps * few_piece_bytes(inputs));
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaGeometry, GroupsOfWholeBlocksAreBlocks) {
+  for (const int blocks : {2, 6, 40}) {
+    const FewPlan plan = plan_few({8 * blocks, 140, 8, 3, true}, hopper());
+    EXPECT_TRUE(plan.fits);
+    EXPECT_EQ(plan.groups, blocks);
+    EXPECT_LE(plan.groups * plan.slices, hopper().multiprocessors);
+  }
+}
+
+TEST(CudaGeometry, AttentionOfAFewSequencesFillsTheDevice) {
+  EXPECT_EQ(few_attention_splits(1, 30, 132), 1);
+  EXPECT_EQ(few_attention_splits(80, 512, 132), 4);
+  EXPECT_EQ(few_attention_splits(320, 512, 132), 1);
+  EXPECT_EQ(few_attention_splits(10, 16384, 132), kMostCluster);
 }
 
 }  // namespace

@@ -129,7 +129,8 @@ CudaBackend::CudaBackend(const BackendOptions& options)
       bounce_(kBounceBytes),
       chooser_(step_, stream_.get()),
       fusion_(options.fusion),
-      token_(limits_, stream_.get()) {
+      token_(limits_, stream_.get()),
+      few_(limits_, stream_.get()) {
   if (options.library_products) blas_.emplace(stream_.get());
   const cudaDeviceProp properties = properties_of(device_);
   description_ =
@@ -292,14 +293,21 @@ InputView DeviceInput::view(const Form& form) const {
 
 void CudaBackend::multiply_several(const MatrixView& w, const InputView& x, const OutputView& out) {
   if (x.tiled_rows == 0) return multiply_on_tensor_cores(w, x, out, stream_.get());
+  const ProductScratch scratch = product_scratch();
+  if (x.tiled_rows <= kFewInputs && multiply_few(w, x, out, {}, scratch, limits_, stream_.get())) {
+    return;
+  }
+  multiply_on_hopper(w, x, out, scratch, limits_.multiprocessors, stream_.get());
+}
+
+ProductScratch CudaBackend::product_scratch() {
   if (counters_.bytes() == 0) {
     parts_ = DeviceArray(sizeof(float) * 2 * static_cast<size_t>(limits_.multiprocessors) *
                          kMostPartFloats);
     counters_ = DeviceArray(sizeof(int) * kMostPartTiles);
     check(cudaMemsetAsync(counters_.as<int>(), 0, counters_.bytes(), stream_.get()), "counters");
   }
-  multiply_on_hopper(w, x, out, {parts_.as<float>(), counters_.as<int>()}, limits_.multiprocessors,
-                     stream_.get());
+  return {parts_.as<float>(), counters_.as<int>()};
 }
 
 void CudaBackend::matmul(float* y, const Linear& linear, const Prepared& x, int64_t rows,
@@ -429,6 +437,13 @@ bool CudaBackend::choose_ids(std::span<int32_t> ids, float* logits, int64_t voca
   launches_ += static_cast<uint64_t>(chooser_.launches());
   check(cudaGetLastError(), "choosing tokens");
   download(ids.data(), chosen, ids.size_bytes());
+  return true;
+}
+
+bool CudaBackend::layer_step(const LayerStep& step) {
+  if (fusion_ == Fusion::kNone || !has_wgmma()) return false;
+  if (!few_.run(step, step_, product_scratch())) return false;
+  launches_ += static_cast<uint64_t>(few_.launches());
   return true;
 }
 

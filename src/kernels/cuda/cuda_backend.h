@@ -12,6 +12,7 @@
 #include "kernels/cuda/device_weight.h"
 #include "kernels/cuda/geometry.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/layers_few.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/step_tables.h"
 #include "kernels/cuda/token_runner.h"
@@ -82,6 +83,7 @@ class CudaBackend final : public Backend {
   void best_ids(std::span<int32_t> ids, const float* logits, int64_t vocabulary) override;
   bool choose_ids(std::span<int32_t> ids, float* logits, int64_t vocabulary,
                   std::span<const TokenChoice> choices) override;
+  bool layer_step(const LayerStep& step) override;
   bool token_step(const TokenStep& step) override;
   uint64_t launches() const noexcept override { return launches_; }
   int device() const noexcept { return device_; }
@@ -112,6 +114,7 @@ class CudaBackend final : public Backend {
   void attend_few(float* out, const float* qkv, const AttentionShape& shape, const KvLayer& cache,
                   const StepTables::Run& run);
   bool has_wgmma() const noexcept { return limits_.major == 9 && limits_.minor == 0; }
+  ProductScratch product_scratch();
   void multiply_several(const MatrixView& w, const InputView& x, const OutputView& out);
 
   int device_;
@@ -130,6 +133,7 @@ class CudaBackend final : public Backend {
   Chooser chooser_;
   Fusion fusion_;
   TokenRunner token_;
+  FewLayers few_;
   std::optional<Blas> blas_;
   DeviceArray as_floats_;  // weights for it
   uint64_t launches_ = 0;

@@ -2,6 +2,7 @@
 // in one kernel, each beginning before the one ahead has ended.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/block.cuh"
+#include "kernels/cuda/input_norm.cuh"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/overlap.cuh"
 
@@ -73,13 +74,33 @@ __global__ void __launch_bounds__(kThreads)
   store(form, row, block, values, lane);
 }
 
+// Likewise, times weight.
+__global__ void __launch_bounds__(kThreads)
+    scaled_kernel(const float* x, const float* weight, int64_t rows, int64_t cols, int64_t blocks,
+                  TileForm form, float* squares) {
+  let_next_begin();
+  wait_for_earlier();
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
+  if (index >= rows * blocks) return;
+  const int64_t row = index / blocks;
+  const int64_t block = index % blocks;
+  const float4 v = load_columns(x + row * cols, block * kColumns + 4 * lane, cols);
+  const float4 w = load_columns(weight, block * kColumns + 4 * lane, cols);
+  const float sum = warp_sum(fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, v.w * v.w))));
+  if (lane == 0) squares[index] = sum;
+  float values[4] = {v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w};
+  store(form, row, block, values, lane);
+}
+
 __device__ __forceinline__ float gated(float gate, float up) {
   return __fdiv_rn(gate, 1.0f + expf(-gate)) * up;
 }
 
 // Likewise. gate_up: [rows, 2 cols]
 __global__ void __launch_bounds__(kThreads)
-    gated_kernel(const float* gate_up, int64_t rows, int64_t cols, int64_t blocks, TileForm form) {
+    gated_kernel(const float* gate_up, int64_t rows, int64_t cols, int64_t blocks, InputNorm norm,
+                 TileForm form) {
   let_next_begin();
   wait_for_earlier();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -90,8 +111,9 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t column = block * kColumns + 4 * lane;
   const float4 gate = load_columns(gate_up + row * 2 * cols, column, cols);
   const float4 up = load_columns(gate_up + row * 2 * cols + cols, column, cols);
-  float values[4] = {gated(gate.x, up.x), gated(gate.y, up.y), gated(gate.z, up.z),
-                     gated(gate.w, up.w)};
+  const float n = norm_of(norm, row, lane);
+  float values[4] = {gated(gate.x * n, up.x * n), gated(gate.y * n, up.y * n),
+                     gated(gate.z * n, up.z * n), gated(gate.w * n, up.w * n)};
   store(form, row, block, values, lane);
 }
 
@@ -138,11 +160,23 @@ void plain_to_tiles(const float* x, int64_t rows, int64_t cols, const TileForm& 
                     cols, blocks, form);
 }
 
+void scaled_to_tiles(const float* x, const float* weight, int64_t rows, int64_t cols,
+                     const TileForm& form, float* squares, cudaStream_t stream) {
+  const int64_t blocks = codec::blocks_of(cols);
+  launch_overlapped(scaled_kernel, dim3(warps_grid(rows * blocks)), kThreads, 0, stream, x, weight,
+                    rows, cols, blocks, form, squares);
+}
+
 void gated_to_tiles(const float* gate_up, int64_t rows, int64_t cols, const TileForm& form,
                     cudaStream_t stream) {
+  normed_gated_to_tiles(gate_up, rows, cols, {}, form, stream);
+}
+
+void normed_gated_to_tiles(const float* gate_up, int64_t rows, int64_t cols, const InputNorm& norm,
+                           const TileForm& form, cudaStream_t stream) {
   const int64_t blocks = codec::blocks_of(cols);
   launch_overlapped(gated_kernel, dim3(warps_grid(rows * blocks)), kThreads, 0, stream, gate_up,
-                    rows, cols, blocks, form);
+                    rows, cols, blocks, norm, form);
 }
 
 void rope_and_store(float* qkv, const AttentionShape& shape, const float* q_norm,

@@ -40,6 +40,7 @@ void StepTables::begin(const StepBatch& batch) {
   pages_.clear();
   inv_freq_.clear();
   on_device_ = false;
+  one_each_ = batch.sequences.size() == static_cast<size_t>(batch.tokens);
   longest_ = 0;
   half_ = batch.ropes.empty() ? 0 : static_cast<int>(batch.ropes[0]->inv_freq.size());
   std::vector<const Rope*> known;
@@ -48,6 +49,7 @@ void StepTables::begin(const StepBatch& batch) {
     const int end = slice.past + slice.tokens;
     UPG_CHECK(slice.first == static_cast<int>(positions_.size()) && slice.tokens >= 0);
     UPG_CHECK(static_cast<int64_t>(slice.pages.size()) * kPageTokens >= end);
+    one_each_ = one_each_ && slice.tokens == 1;
     const int table = rope_table(*batch.ropes[s], known);
     add_run(slice, static_cast<int>(pages_.size()));
     for (int position = slice.past; position < end; ++position) {

@@ -22,7 +22,8 @@ class StepTables {
   const int32_t* send(const int32_t* from, size_t count);
 
   int tokens() const noexcept { return static_cast<int>(ids_.size()); }
-  int longest() const noexcept { return longest_; }  // positions the longest token sees
+  bool one_each() const noexcept { return one_each_; }  // every sequence has one token
+  int longest() const noexcept { return longest_; }     // positions the longest token sees
   // Tokens that attention takes at once: many of one sequence, or of several sequences a few each.
   struct Run {
     int first;  // row of the step
@@ -52,6 +53,7 @@ class StepTables {
   std::vector<float> inv_freq_;
   int half_ = 0;
   int longest_ = 0;
+  bool one_each_ = false;
   bool on_device_ = false;
   StepView view_ = {};
   DeviceArray rotary_;

@@ -1,0 +1,63 @@
+// Kernels of a step of 2 to kMostFewInputs tokens on compute capability 9.0, as launch.h has
+// others: queued on a stream, no checks.
+#pragma once
+
+#include "kernels/cuda/few_plan.h"
+#include "kernels/cuda/launch.h"
+
+namespace upg::kernels::cuda {
+
+// The norm of an input that was prepared without: 1 / sqrt(mean of squares + epsilon).
+struct InputNorm {
+  const float* squares = nullptr;  // [rows, blocks] sums, or nullptr: 1
+  int blocks = 0;
+  int cols = 0;
+  float epsilon = 0;
+};
+
+// The cache of a step in which every sequence has one token, to be brought to the L2 cache.
+struct CacheAhead {
+  const std::byte* k = nullptr;
+  const std::byte* v = nullptr;
+  const int32_t* pages = nullptr;
+  const int32_t* page_base = nullptr;
+  const int32_t* positions = nullptr;
+  int tokens = 0;  // 0: nothing
+  int window = 0;
+  int page_bytes = 0;  // of all kv heads
+};
+
+// What becomes of the sums of a product.
+struct FewEnd {
+  CacheAhead cache;  // for the kernel that comes next
+  InputNorm norm;    // that sums are multiplied by
+  // Rows are gate, then up, in multiples of 8: the output is silu(gate) * up.
+  int gated = 0;
+  // Not nullptr: the output, added to and in whole blocks of 128 rows, times weight [rows] becomes
+  // the next product's input, without its norm; squares: [rows, blocks], for that.
+  const float* weight = nullptr;
+  float* squares = nullptr;
+  TileForm to = {};
+};
+// multiply_on_hopper() for few inputs (products_few.cu); false when the shape does not fit.
+bool multiply_few(const MatrixView& w, const InputView& x, const OutputView& out, const FewEnd& end,
+                  const ProductScratch& scratch, const DeviceLimits& limits, cudaStream_t stream);
+// How it is cut. whole_blocks: for an `end` with a weight.
+FewPlan few_plan_of(const MatrixView& w, int inputs, bool whole_blocks,
+                    const DeviceLimits& limits) noexcept;
+
+// x times weight, without the norm; squares: [rows, blocks], sums of the squares of x (fused.cu).
+void scaled_to_tiles(const float* x, const float* weight, int64_t rows, int64_t cols,
+                     const TileForm& form, float* squares, cudaStream_t stream);
+// gated_to_tiles() of a product whose input had no norm.
+void normed_gated_to_tiles(const float* gate_up, int64_t rows, int64_t cols, const InputNorm& norm,
+                           const TileForm& form, cudaStream_t stream);
+
+// Rotary turn, cache and attention of a step in which every sequence has one token: its output as
+// inputs of a product (attention_few.cu). norm: of qkv. splits: at most kMostCluster.
+bool has_few_attention(const AttentionShape& shape, const KvLayer& cache);
+void attend_to_tiles(const float* qkv, const InputNorm& norm, const AttentionShape& shape,
+                     const float* q_norm, const float* k_norm, float epsilon, const KvLayer& cache,
+                     const StepView& step, int splits, const TileForm& to, cudaStream_t stream);
+
+}  // namespace upg::kernels::cuda

@@ -1,0 +1,84 @@
+#include "kernels/cuda/few_plan.h"
+
+#include <algorithm>
+
+namespace upg::kernels::cuda {
+namespace {
+
+constexpr int kBlockTiles = 128 / kFewTileRows;
+
+constexpr int round_up(int value, int unit) { return (value + unit - 1) / unit * unit; }
+constexpr int parts_of(int value, int part) { return (value + part - 1) / part; }
+
+// What the busiest block does, in hundredths of a warp's stage: its stages, bringing its inputs,
+// adding slices up (measured on an H200).
+int cost_of(const FewShape& shape, const FewPlan& plan, int units, int slice_blocks) {
+  const int blocks = pass_blocks_of(slice_blocks, plan.passes);
+  const int stages = units * parts_of(blocks, few_stage_blocks(shape.inputs));
+  const int inputs = plan.passes == 1 ? slice_blocks : 2 * blocks;
+  return 100 * plan.passes * parts_of(stages, kFewWarps) + inputs * shape.inputs / 2 +
+         (plan.slices > 1 ? 300 : 0);
+}
+
+int groups_of(const FewShape& shape, int at_once) {
+  if (shape.whole_blocks) return parts_of(shape.tiles, kBlockTiles);
+  return std::min(parts_of(shape.tiles, few_unit_tiles(shape.inputs)), at_once);
+}
+
+// With as few passes as there is room for.
+FewPlan lay_out(const FewShape& shape, int slices, int groups, int units, int passes,
+                const DeviceLimits& limits) {
+  constexpr int kFixed = 1024;  // what the kernel has besides
+  FewPlan plan;
+  plan.slices = slices;
+  plan.groups = groups;
+  plan.passes = passes;
+  const int piece = few_piece_bytes(shape.inputs);
+  const int slice_blocks = parts_of(shape.blocks, slices);
+  const int inputs =
+      std::min(passes, 2) * pass_blocks_of(slice_blocks, passes) * few_block_bytes(shape.inputs);
+  plan.ended_at = round_up(std::max(inputs, kFewWarps * piece), 128);
+  plan.slots_at = plan.ended_at + units * piece;
+  const int bytes = kFewWarps * few_slot_bytes(shape.vectors, shape.inputs);
+  const int room = limits.shared_bytes - kFixed - plan.slots_at;
+  plan.slots = std::min(kMostFewSlots, room > 0 ? room / bytes : 0);
+  plan.shared_bytes = plan.slots_at + plan.slots * bytes;
+  plan.fits = plan.slots >= 2;
+  const bool more = few_passes(shape.inputs) && kFewWarps % units == 0 && shape.whole_blocks &&
+                    passes < slice_blocks;
+  return plan.fits || !more ? plan : lay_out(shape, slices, groups, units, passes + 1, limits);
+}
+
+}  // namespace
+
+FewPlan plan_few(const FewShape& shape, const DeviceLimits& limits) noexcept {
+  FewPlan best;
+  int least = 0;
+  for (int slices = 1; slices <= std::min(kMostFewSlices, shape.blocks); ++slices) {
+    const int at_once = limits.multiprocessors / slices;
+    const int groups = groups_of(shape, at_once);
+    const int units = parts_of(parts_of(shape.tiles, groups), few_unit_tiles(shape.inputs));
+    const int slice_blocks = parts_of(shape.blocks, slices);
+    const int turns = parts_of(groups, at_once);
+    const FewPlan plan = lay_out(shape, slices, groups, units, 1, limits);
+    const int cost = turns * cost_of(shape, plan, units, slice_blocks);
+    if (!plan.fits || (best.fits && cost >= least)) continue;
+    best = plan;
+    least = cost;
+  }
+  return best;
+}
+
+// What ends soonest: all at once, as many blocks as run beside each other.
+int few_attention_splits(int units, int longest, int multiprocessors) noexcept {
+  constexpr int kBlocks = 3;  // of a multiprocessor; there is room for 4
+  constexpr int kLeast = 64;  // positions of a block
+  int splits = 1;
+  while (2 * splits <= kMostCluster && 2 * splits * units <= kBlocks * multiprocessors &&
+         2 * splits * kLeast <= longest) {
+    splits *= 2;
+  }
+  return splits;
+}
+
+}  // namespace upg::kernels::cuda

@@ -1,0 +1,95 @@
+// How a product with 2 to 32 inputs is cut (products_few.cu): plain arithmetic, shared by host and
+// device, tested without one.
+//
+// Rows are cut into groups, columns into slices: a block takes one slice of one group, and the last
+// of a group's blocks to end adds its slices up. The inputs of a slice stay in
+// shared memory; of one that is too large, passes of some columns each, two of which are there at a
+// time. Within a block, row tiles and their columns are one list of stages that the warps
+// divide among them in order, a range each.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/geometry.h"
+
+namespace upg::kernels::cuda {
+
+inline constexpr int kFewWarps = 16;
+inline constexpr int kFewThreads = 32 * kFewWarps;
+inline constexpr int kMostFewInputs = 32;
+inline constexpr int kFewInputs = 16;    // with more, products_wgmma.cu is as fast or faster
+inline constexpr int kFewTileRows = 16;  // of a row tile
+inline constexpr int kMostFewSlots = 4;
+inline constexpr int kMostFewSlices = 4;
+
+// A unit is what a warp multiplies at a time: one row tile, or two that share their inputs. A stage
+// is what it asks for at a time: two row tiles by one block of columns, or one by two.
+constexpr int few_unit_tiles(int inputs) { return inputs > 16 ? 2 : 1; }
+constexpr int few_stage_blocks(int inputs) { return 2 / few_unit_tiles(inputs); }
+
+// Whether a slice's inputs may come in passes.
+constexpr bool few_passes(int inputs) { return inputs > 16; }
+
+// Bytes of a row group and stage. Where two row groups would lie in the same banks, 64 bytes of odd
+// ones change places with the next 64.
+constexpr int few_group_bytes(int vectors, int inputs) {
+  return few_stage_blocks(inputs) * vectors * 64;
+}
+constexpr bool few_groups_turn(int vectors, int inputs) {
+  return few_group_bytes(vectors, inputs) % 128 == 0;
+}
+constexpr int few_slot_bytes(int vectors, int inputs) {
+  return few_unit_tiles(inputs) * (kFewTileRows / 4) * few_group_bytes(vectors, inputs);
+}
+// A warp's sums of a unit.
+constexpr int few_piece_bytes(int inputs) {
+  return few_unit_tiles(inputs) * kFewTileRows * inputs * 4;
+}
+// Integers, scales and starts of a block of columns.
+constexpr int few_block_bytes(int inputs) { return inputs * (128 + 8); }
+
+// Part `index` of `parts` of `count` things: [begin, end).
+struct Span {
+  int begin;
+  int end;
+};
+constexpr Span span_of(int count, int index, int parts) {
+  const auto all = static_cast<uint32_t>(count);  // their product fits: millions by hundreds
+  const auto by = static_cast<uint32_t>(parts);
+  return {static_cast<int>(all * static_cast<uint32_t>(index) / by),
+          static_cast<int>(all * static_cast<uint32_t>(index + 1) / by)};
+}
+// Whose thing `thing` is, with one of `parts` for every of `count`.
+constexpr int part_of(int count, int thing, int parts) { return (parts * (thing + 1) - 1) / count; }
+
+struct FewShape {
+  int tiles;          // of rows
+  int blocks;         // of columns
+  int inputs;         // 8, 16 or 32
+  int vectors;        // of a row and block
+  bool whole_blocks;  // groups are whole blocks of 128 rows: columns of the next product's input
+};
+
+struct FewPlan {
+  bool fits = false;
+  int slices = 1;  // blocks of a group
+  int groups = 1;
+  int passes = 1;        // of a slice; several where 16 warps divide units evenly
+  int slots = 0;         // of a warp, for a stage each
+  int ended_at = 0;      // shared memory: sums of units
+  int slots_at = 0;      // likewise: what warps ask for
+  int shared_bytes = 0;  // in all
+};
+
+constexpr int pass_blocks_of(int slice_blocks, int passes) {
+  return (slice_blocks + passes - 1) / passes;
+}
+
+FewPlan plan_few(const FewShape& shape, const DeviceLimits& limits) noexcept;
+
+// Into how many blocks of a cluster attend_to_tiles() cuts the positions of a token and kv head.
+// units: of these.
+inline constexpr int kMostCluster = 8;
+int few_attention_splits(int units, int longest, int multiprocessors) noexcept;
+
+}  // namespace upg::kernels::cuda

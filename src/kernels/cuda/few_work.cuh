@@ -1,0 +1,337 @@
+// What a warp does in a product with a few inputs (products_few.cu): the stages of its range, how
+// their codes come into shared memory, and the sums of a unit over them.
+#pragma once
+
+#include "kernels/cuda/few.h"
+#include "kernels/cuda/ring.cuh"
+#include "kernels/cuda/row_words.cuh"
+#include "kernels/cuda/wgmma.cuh"
+
+namespace upg::kernels::cuda {
+
+struct FewArguments {
+  MatrixView w;
+  InputView x;
+  OutputView out;
+  FewEnd end;
+  ProductScratch scratch;
+  int tiles;
+  int groups;
+  int slices;
+  int passes;
+  int slots;
+  int ended_at;
+  int slots_at;
+  uint32_t one;  // 1
+};
+
+// The block's share.
+struct FewShare {
+  Span tiles;
+  Span blocks;
+  int units;
+  int pass_blocks;
+
+  template <int kInputs>
+  static __device__ __forceinline__ FewShare of(const FewArguments& a) {
+    const auto index = static_cast<int>(blockIdx.x);
+    const int group = index / a.slices;
+    FewShare s;
+    s.tiles = span_of(a.tiles, group, a.groups);
+    s.blocks = span_of(static_cast<int>(a.w.blocks), index - group * a.slices, a.slices);
+    constexpr int kTiles = few_unit_tiles(kInputs);
+    s.units = (s.tiles.end - s.tiles.begin + kTiles - 1) / kTiles;
+    s.pass_blocks = pass_blocks_of(s.blocks.end - s.blocks.begin, a.passes);
+    return s;
+  }
+};
+
+// A warp's range in one pass.
+struct FewRange {
+  Span blocks;  // of the pass
+  Span stages;  // unit after unit
+  int unit_stages;
+
+  template <int kInputs>
+  static __device__ __forceinline__ FewRange of(const FewShare& share, int pass, int warp) {
+    constexpr int kBlocks = few_stage_blocks(kInputs);
+    FewRange r;
+    r.blocks.begin = share.blocks.begin + pass * share.pass_blocks;
+    r.blocks.end = min(r.blocks.begin + share.pass_blocks, share.blocks.end);
+    r.unit_stages = (max(r.blocks.end - r.blocks.begin, 0) + kBlocks - 1) / kBlocks;
+    r.stages = span_of(share.units * r.unit_stages, warp, kFewWarps);
+    return r;
+  }
+};
+
+__device__ __forceinline__ void wait_copies_of(int slots) {
+  if (slots == 4) return wait_copies<2>();
+  if (slots == 3) return wait_copies<1>();
+  wait_copies<0>();
+}
+
+template <Kind kKind, int kInputs>
+struct FewLayout {
+  static constexpr int kTiles = few_unit_tiles(kInputs);
+  static constexpr int kBlocks = few_stage_blocks(kInputs);
+  static constexpr int kVectors = vectors_of(kKind);
+  static constexpr int kVectorBytes = kVectors * 64;  // of a row group and block
+  static constexpr int kStride = few_group_bytes(kVectors, kInputs);
+  static constexpr bool kTurns = few_groups_turn(kVectors, kInputs);
+  static constexpr int kSlotBytes = few_slot_bytes(kVectors, kInputs);
+  static constexpr int kGroupVectors = kBlocks * kVectors * 4;        // of a row group and stage
+  static constexpr int kCopies = kTiles * 4 * kGroupVectors / kWarp;  // of a lane and stage
+  static constexpr int kInputTiles = kInputs / 8;
+  static_assert(kCopies * kWarp == kTiles * 4 * kGroupVectors);
+};
+
+// What a warp asks for: the stages of its ranges. Every ask() closes a group of copies, an empty
+// one past the last stage.
+template <class L, int kInputs>
+class FewAsking {
+ public:
+  __device__ __forceinline__ FewAsking(const FewArguments& a, const FewShare& share, uint8_t* slots)
+      : a_(a), share_(share), slots_(slots) {
+    begin_pass();
+    ask();
+  }
+
+  // All but one slot are asked for. After the constructor.
+  __device__ __forceinline__ void fill() {
+#pragma unroll 1
+    for (int i = 2; i < a_.slots; ++i) ask();
+  }
+
+  __device__ __forceinline__ void ask() {
+    if (few_passes(kInputs) && left_ == 0 && pass_ + 1 < a_.passes) {
+      ++pass_;
+      begin_pass();
+    }
+    if (left_ > 0) {
+      if (stage_ == unit_stages_) {
+        stage_ = 0;
+        ++unit_;
+        begin_unit();
+      }
+      const int lane = static_cast<int>(threadIdx.x) % kWarp;
+      uint8_t* to = slots_ + slot_ * L::kSlotBytes;
+      const int blocks = blocks_.end - blocks_.begin - stage_ * L::kBlocks;
+#pragma unroll
+      for (int i = 0; i < L::kCopies; ++i) {
+        const int id = lane + i * kWarp;
+        const int vector = id % L::kGroupVectors;
+        const int group = id / L::kGroupVectors;
+        const int turn = L::kTurns ? group % 2 * 64 : 0;
+        if (L::kBlocks == 1 || vector < blocks * (L::kVectors * 4)) {
+          copy_vector(to + group * L::kStride + ((vector * 16) ^ turn), at_ + from_[i]);
+        }
+      }
+      at_ += L::kBlocks * L::kVectorBytes;
+      ++stage_;
+      --left_;
+    }
+    slot_ = slot_ + 1 == a_.slots ? 0 : slot_ + 1;
+    close_copies();
+  }
+
+ private:
+  __device__ __forceinline__ void begin_pass() {
+    const FewRange range =
+        FewRange::of<kInputs>(share_, pass_, static_cast<int>(threadIdx.x) / kWarp);
+    blocks_ = range.blocks;
+    unit_stages_ = range.unit_stages;
+    left_ = range.stages.end - range.stages.begin;
+    unit_ = range.stages.begin / max(unit_stages_, 1);
+    stage_ = range.stages.begin - unit_ * unit_stages_;
+    if (left_ > 0) begin_unit();
+  }
+  // Row group `index` of a tile: those of gate first, where rows of gate and up meet.
+  __device__ __forceinline__ int64_t group_of(int tile, int index, int groups) const {
+    int group = tile * 4 + index;
+    if (a_.end.gated) group = tile * 2 + index % 2 + index / 2 * (groups / 2);
+    return min(group, groups - 1);
+  }
+  __device__ __forceinline__ void begin_unit() {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const auto groups = static_cast<int>((a_.w.rows + codec::kGroupRows - 1) / codec::kGroupRows);
+    const int tile = share_.tiles.begin + unit_ * L::kTiles;
+    const int64_t group_bytes = a_.w.blocks * L::kVectorBytes;
+    const int64_t first = group_of(tile, 0, groups);
+    at_ = a_.w.codes + first * group_bytes +
+          static_cast<int64_t>(blocks_.begin + stage_ * L::kBlocks) * L::kVectorBytes;
+#pragma unroll
+    for (int i = 0; i < L::kCopies; ++i) {
+      const int id = lane + i * kWarp;
+      const int index = id / L::kGroupVectors;
+      const int64_t group = group_of(tile + index / 4, index % 4, groups);
+      from_[i] = static_cast<uint32_t>((group - first) * group_bytes) + id % L::kGroupVectors * 16;
+    }
+  }
+
+  const FewArguments& a_;
+  const FewShare& share_;
+  uint8_t* slots_;  // of the warp
+  const uint8_t* at_ = nullptr;
+  uint32_t from_[L::kCopies];
+  Span blocks_;
+  int unit_stages_;
+  int left_;
+  int unit_;
+  int stage_;
+  int pass_ = 0;
+  int slot_ = 0;
+};
+
+// ---- products of 16 rows by 8 inputs, 32 deep
+
+// Unsigned bytes by signed ones. Register 2 e + c of d is row lane / 4 + 8 e, input lane % 4 * 2 +
+// c.
+__device__ __forceinline__ void mma_bytes(int (&d)[4], const uint32_t (&a)[4], uint32_t b0,
+                                          uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Four 16-byte vectors of eight inputs of a tile (views.h): the right operands of two steps.
+__device__ __forceinline__ void load_inputs(uint32_t at, uint32_t (&b)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
+               : "r"(at)
+               : "memory");
+}
+// The codes of a stage in shared memory, at the lane's word of its upper row in the first tile:
+// even and odd vectors of 64 bytes (few_groups_turn()).
+struct FewRows {
+  const uint8_t* even;
+  const uint8_t* odd;
+
+  template <class L>
+  static __device__ __forceinline__ FewRows of(const uint8_t* slot) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const uint8_t* at = slot + lane / 16 * L::kStride + lane / 4 % 4 * 16 + lane % 4 * 4;
+    const int turn = L::kTurns ? lane / 16 * 64 : 0;
+    return {at + turn, at - turn};
+  }
+  // Two row groups further for the lower row, four for the next tile. block: of the stage.
+  template <class L, Kind kKind>
+  __device__ __forceinline__ RowWords<kKind> load(int block, int groups) const {
+    RowWords<kKind> words;
+#pragma unroll
+    for (int v = 0; v < L::kVectors; ++v) {
+      const int vector = block * L::kVectors + v;
+      const uint8_t* at = (vector % 2 == 0 ? even : odd) + vector * 64 + groups * L::kStride;
+      words.w[v][0] = *reinterpret_cast<const uint32_t*>(at);
+    }
+    return words;
+  }
+};
+
+// The inputs of a pass in shared memory: integers in tiles, behind them scales and
+// starts.
+struct FewInputs {
+  uint32_t matrix;        // the lane's place for load_inputs
+  const uint8_t* scales;  // the lane's
+
+  template <int kInputs>
+  static __device__ __forceinline__ FewInputs of(const uint8_t* base, int blocks) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const uint32_t at = shared_address(base);
+    return {at + lane % 8 * 128 + ((lane / 8) ^ (lane % 8)) * 16,
+            base + blocks * (kInputs * kColumns) + lane % 4 * 8};
+  }
+};
+
+// A warp's sums of a unit: [tile][eight inputs][register].
+template <class L>
+struct FewSums {
+  float4 at[L::kTiles][L::kInputTiles];
+
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (int t = 0; t < L::kTiles; ++t) {
+#pragma unroll
+      for (int n = 0; n < L::kInputTiles; ++n) at[t][n] = {0, 0, 0, 0};
+    }
+  }
+  // piece: [tile][eight inputs][lane]
+  __device__ __forceinline__ void store(uint8_t* piece) const {
+    auto* to = reinterpret_cast<float4*>(piece) + threadIdx.x % kWarp;
+#pragma unroll
+    for (int t = 0; t < L::kTiles; ++t) {
+#pragma unroll
+      for (int n = 0; n < L::kInputTiles; ++n) to[(t * L::kInputTiles + n) * kWarp] = at[t][n];
+    }
+  }
+};
+
+// dots: of levels + 128, begun with the input's start (views.h).
+__device__ __forceinline__ void add_dots(const int (&dots)[4], float2 scale, float4& sum) {
+  const auto levels = [](int dot) { return __fsub_rn(__int_as_float(dot), kTileZero); };
+  sum.x = fmaf(levels(dots[0]), scale.x, sum.x);
+  sum.y = fmaf(levels(dots[1]), scale.y, sum.y);
+  sum.z = fmaf(levels(dots[2]), scale.x, sum.z);
+  sum.w = fmaf(levels(dots[3]), scale.y, sum.w);
+}
+
+// Levels of the lane's two rows of a tile and block, plus 128, as the left operands of four steps.
+template <Kind kKind, bool kTwo>
+__device__ __forceinline__ void decode_tile(const Palette& palette, uint32_t one,
+                                            const RowWords<kKind>& upper,
+                                            const RowWords<kKind>& lower, uint32_t (&left)[4][4]) {
+#pragma unroll
+  for (int e = 0; e < 2; ++e) {
+    uint32_t quads[4][2];
+    (e == 0 ? upper : lower).template quads<kTwo>(palette, one, quads);
+#pragma unroll
+    for (int g = 0; g < 4; ++g) {
+#pragma unroll
+      for (int s = 0; s < 2; ++s) {
+        uint32_t quad = quads[g][s];
+        if constexpr (kKind == Kind::kInt8) {
+          quad ^= 0x80808080u;
+        } else if constexpr (!kTwo) {
+          quad += 0x40404040u;
+        }
+        left[g][2 * s + e] = quad;
+      }
+    }
+  }
+}
+
+// Adds one block of columns of a unit: block `own` of the stage, `block` of the inputs. there:
+// false where the block is past the last one.
+template <Kind kKind, bool kTwo, int kInputs>
+__device__ __forceinline__ void add_few(const Palette& palette, uint32_t one, const FewRows& rows,
+                                        int own, const FewInputs& inputs, int block,
+                                        FewSums<FewLayout<kKind, kInputs>>& sums) {
+  using L = FewLayout<kKind, kInputs>;
+  uint32_t left[L::kTiles][4][4];
+#pragma unroll
+  for (int t = 0; t < L::kTiles; ++t) {
+    decode_tile<kKind, kTwo>(palette, one, rows.load<L, kKind>(own, 4 * t),
+                             rows.load<L, kKind>(own, 4 * t + 2), left[t]);
+  }
+#pragma unroll
+  for (int n = 0; n < L::kInputTiles; ++n) {
+    const uint32_t matrix = inputs.matrix + block * (kInputs * kColumns) + n * 1024;
+    uint32_t right[2][4];
+    load_inputs(matrix, right[0]);
+    load_inputs(matrix ^ 64, right[1]);
+    const uint8_t* scales = inputs.scales + block * (8 * kInputs) + n * 32;
+    const float2 scale = *reinterpret_cast<const float2*>(scales);
+    const int2 start = *reinterpret_cast<const int2*>(scales + 4 * kInputs);
+#pragma unroll
+    for (int t = 0; t < L::kTiles; ++t) {
+      int dots[4] = {start.x, start.y, start.x, start.y};
+#pragma unroll
+      for (int g = 0; g < 4; ++g) {
+        mma_bytes(dots, left[t][g], right[g / 2][g % 2 * 2], right[g / 2][g % 2 * 2 + 1]);
+      }
+      add_dots(dots, scale, sums.at[t][n]);
+    }
+  }
+}
+
+}  // namespace upg::kernels::cuda

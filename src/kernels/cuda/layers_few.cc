@@ -1,0 +1,180 @@
+#include "kernels/cuda/layers_few.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "kernels/cuda/device_weight.h"
+
+namespace upg::kernels::cuda {
+namespace {
+
+constexpr int64_t kBlock = codec::kBlockColumns;
+
+const DeviceWeight& weight_of(const Linear::Part& part) {
+  return static_cast<const DeviceWeight&>(*part.weight);
+}
+const uint8_t* signs_of(const Linear& linear) { return weight_of(linear.parts[0]).signs(); }
+
+// Two tile buffers take turns: what a kernel reads, it does not write.
+constexpr int kNormed = 0;  // of qkv, gate and up
+constexpr int kPlain = 1;   // of the attention's output, down
+
+}  // namespace
+
+void FewLayers::launched(std::string_view what) {
+  ++launches_;
+  check(cudaGetLastError(), what);
+}
+
+bool FewLayers::fits(const Linear& linear, bool whole_blocks) const {
+  return std::all_of(linear.parts.begin(), linear.parts.end(), [&](const Linear::Part& part) {
+    const MatrixView& w = weight_of(part).view();
+    if (!takes_integers(w.kind) || weight_of(part).signs() != signs_of(linear)) return false;
+    return few_plan_of(w, tiled_rows_, whole_blocks, limits_).fits;
+  });
+}
+
+// By multiply_normed().
+bool FewLayers::takes_normed(const Linear& linear) const {
+  if (few_) return fits(linear, false);
+  return std::all_of(linear.parts.begin(), linear.parts.end(), [&](const Linear::Part& part) {
+    return takes_integers(weight_of(part).view().kind) && part.bias.size() == 0 &&
+           weight_of(part).signs() == signs_of(linear);
+  });
+}
+
+bool FewLayers::knows(const LayerStep& layer) const {
+  const LayerWeights& w = *layer.weights;
+  const bool whole = layer.hidden % kBlock == 0 && layer.intermediate % kBlock == 0 &&
+                     w.attention_out.cols % kBlock == 0;
+  return whole && has_few_attention(layer.attention, layer.cache) &&
+         w.attention_out.parts.size() == 1 && w.gate_up.parts.size() == 1 &&
+         w.down.parts.size() == 1 && takes_normed(w.qkv) && takes_normed(w.gate_up) &&
+         fits(w.attention_out, true) && fits(w.down, false);
+}
+
+void FewLayers::allocate(const LayerStep& layer) {
+  const int64_t widest =
+      std::max({layer.hidden, int64_t{layer.attention.q_width()}, int64_t{layer.intermediate}});
+  const int64_t blocks = widest / kBlock;
+  for (int i = 0; i < 2; ++i) {
+    q_[i].reserve<int8_t>(blocks * tiled_rows_ * kBlock);
+    scale_[i].reserve<uint32_t>(2 * blocks * tiled_rows_);
+  }
+  squares_.reserve<float>(kMostFewInputs * blocks);
+  floats_.reserve<float>(tokens_ * std::max(int64_t{layer.attention.qkv_width()},
+                                            (few_ ? 1 : 2) * layer.intermediate));
+}
+
+TileForm FewLayers::tiles(int index, const Linear& linear) const {
+  return {signs_of(linear), q_[index].as<int8_t>(), scale_[index].as<uint32_t>(), tiled_rows_};
+}
+
+InputView FewLayers::input(int index, const Linear& linear) const {
+  InputView x = {};
+  x.q = q_[index].as<int8_t>();
+  x.blocks = codec::blocks_of(linear.cols);
+  x.rows = tokens_;
+  x.tiled_rows = tiled_rows_;
+  x.tile_scale = scale_[index].as<uint32_t>();
+  return x;
+}
+
+void FewLayers::multiply(const Linear& linear, int input_index, float* y, int64_t stride, bool add,
+                         const FewEnd& end) {
+  const InputView x = input(input_index, linear);
+  for (const Linear::Part& part : linear.parts) {
+    const OutputView out = {y, stride, part.bias.floats(), add};
+    UPG_CHECK(multiply_few(weight_of(part).view(), x, out, end, scratch_, limits_, stream_));
+    launched("product");
+    y += part.weight->rows();
+  }
+}
+
+// Nothing where much else would have to leave the L2 cache for it.
+CacheAhead FewLayers::cache_ahead(const LayerStep& layer, const StepView& step) const {
+  constexpr int64_t kMostBytes = int64_t{24} << 20;
+  const AttentionShape& shape = layer.attention;
+  const auto row = static_cast<int64_t>(kv_row_bytes(layer.cache.k_type, shape.head_dim));
+  if (2 * row * shape.kv_heads * longest_ * tokens_ > kMostBytes) return {};
+  return {.k = layer.cache.k,
+          .v = layer.cache.v,
+          .pages = step.pages,
+          .page_base = step.page_base,
+          .positions = step.positions,
+          .tokens = tokens_,
+          .window = shape.window,
+          .page_bytes = static_cast<int>(row * shape.kv_heads * kPageTokens)};
+}
+
+// A product whose input has no norm yet. What it leaves to those who take its output: of many
+// inputs the norm, and gate times up.
+InputNorm FewLayers::multiply_normed(const Linear& linear, float* y, bool gated,
+                                     const InputNorm& norm, const CacheAhead& cache) {
+  if (few_) {
+    FewEnd end;
+    end.norm = norm;
+    end.gated = gated ? 1 : 0;
+    end.cache = cache;
+    multiply(linear, kNormed, y, gated ? linear.rows / 2 : linear.rows, false, end);
+    return {};
+  }
+  const InputView x = input(kNormed, linear);
+  for (const Linear::Part& part : linear.parts) {
+    multiply_on_hopper(weight_of(part).view(), x, {y, linear.rows, nullptr, false}, scratch_,
+                       limits_.multiprocessors, stream_);
+    launched("product");
+    y += part.weight->rows();
+  }
+  return norm;
+}
+
+void FewLayers::run_layer(const LayerStep& layer, const StepView& step, int splits) {
+  const LayerWeights& w = *layer.weights;
+  auto* floats = floats_.as<float>();
+  const InputNorm norm = {squares_.as<float>(), static_cast<int>(layer.hidden / kBlock),
+                          static_cast<int>(layer.hidden), layer.norm_epsilon};
+  const InputNorm qkv_norm = multiply_normed(w.qkv, floats, false, norm, cache_ahead(layer, step));
+  attend_to_tiles(floats, qkv_norm, layer.attention, w.q_norm.floats(), w.k_norm.floats(),
+                  layer.norm_epsilon, layer.cache, step, splits, tiles(kPlain, w.attention_out),
+                  stream_);
+  launched("attention");
+  FewEnd prepared;
+  prepared.squares = squares_.as<float>();
+  prepared.weight = w.mlp_norm.floats();
+  prepared.to = tiles(kNormed, w.gate_up);
+  multiply(w.attention_out, kPlain, layer.x, layer.hidden, true, prepared);
+  const InputNorm gated_norm = multiply_normed(w.gate_up, floats, true, norm, {});
+  if (few_) {
+    plain_to_tiles(floats, tokens_, layer.intermediate, tiles(kPlain, w.down), stream_);
+  } else {
+    normed_gated_to_tiles(floats, tokens_, layer.intermediate, gated_norm, tiles(kPlain, w.down),
+                          stream_);
+  }
+  launched("inputs of a product");
+  multiply(w.down, kPlain, layer.x, layer.hidden, true, {});
+}
+
+bool FewLayers::run(const LayerStep& layer, StepTables& tables, const ProductScratch& scratch) {
+  scratch_ = scratch;
+  tokens_ = tables.tokens();
+  if (tokens_ < 2 || tokens_ > kMostFewInputs || !tables.one_each()) return false;
+  tiled_rows_ = static_cast<int>(tiled_rows_of(tokens_));
+  few_ = tiled_rows_ <= kFewInputs;
+  if (!knows(layer)) return false;
+  launches_ = 0;
+  const StepView& step = tables.device();
+  const AttentionShape& shape = layer.attention;
+  UPG_CHECK(shape.rotary_dims == 0 || shape.rotary_dims == step.rotary_dims);
+  allocate(layer);
+  const Linear& qkv = layer.weights->qkv;
+  scaled_to_tiles(layer.x, layer.weights->attention_norm.floats(), tokens_, layer.hidden,
+                  tiles(kNormed, qkv), squares_.as<float>(), stream_);
+  launched("inputs of a product");
+  longest_ = shape.window > 0 ? std::min(shape.window, tables.longest()) : tables.longest();
+  run_layer(layer, step,
+            few_attention_splits(tokens_ * shape.kv_heads, longest_, limits_.multiprocessors));
+  return true;
+}
+
+}  // namespace upg::kernels::cuda

@@ -1,0 +1,185 @@
+// Products of the integer codecs for 2 to 32 inputs on Hopper (few_plan.h says how they are cut).
+// Each warp decodes weights into the left operand of mma; nobody waits for another warp before the
+// sums are put together. The order of every sum is fixed by the shape and the device.
+#include "kernels/cuda/few_end.cuh"
+#include "kernels/cuda/overlap.cuh"
+
+namespace upg::kernels::cuda {
+namespace {
+
+// A warp's range of a pass. Sums of a unit that ends within the only pass go to `ended`; others
+// stay in `sums`, else zeros. base: the pass's inputs. slot: of the next stage.
+template <Kind kKind, bool kTwo, int kInputs>
+__device__ __forceinline__ void multiply_range(
+    const FewArguments& a, const FewShare& share, int pass, const uint8_t* base, uint8_t* slots,
+    int& slot, FewAsking<FewLayout<kKind, kInputs>, kInputs>& asking, uint8_t* ended,
+    FewSums<FewLayout<kKind, kInputs>>& sums) {
+  using L = FewLayout<kKind, kInputs>;
+  const FewRange range = FewRange::of<kInputs>(share, pass, static_cast<int>(threadIdx.x) / kWarp);
+  const int blocks = range.blocks.end - range.blocks.begin;
+  const FewInputs inputs = FewInputs::of<kInputs>(base, blocks);
+  int unit = range.stages.begin / max(range.unit_stages, 1);
+  int stage = range.stages.begin - unit * range.unit_stages;
+#pragma unroll 1
+  for (int left = range.stages.end - range.stages.begin; left > 0; --left) {
+    // The lanes copy for one another: all see this stage, and have seen the one whose slot is asked
+    // for next.
+    wait_copies_of(a.slots);
+    __syncwarp();
+    asking.ask();
+    const FewRows rows = FewRows::of<L>(slots + slot * L::kSlotBytes);
+#pragma unroll
+    for (int b = 0; b < L::kBlocks; ++b) {
+      const int block = stage * L::kBlocks + b;
+      if (b > 0 && block >= blocks) break;
+      add_few<kKind, kTwo, kInputs>(a.w.palette, a.one, rows, b, inputs, block, sums);
+    }
+    slot = slot + 1 == a.slots ? 0 : slot + 1;
+    if (++stage == range.unit_stages && (!few_passes(kInputs) || a.passes == 1)) {
+      sums.store(ended + unit * few_piece_bytes(kInputs));
+      sums.clear();
+      stage = 0;
+      ++unit;
+    }
+  }
+}
+
+// By one thread: the inputs of a pass.
+template <int kInputs>
+__device__ __forceinline__ void bring_inputs(const FewArguments& a, const FewShare& share, int pass,
+                                             uint8_t* base, uint64_t* full) {
+  constexpr int kBytes = kInputs * kColumns;
+  const Span own = FewRange::of<kInputs>(share, pass, 0).blocks;
+  const int blocks = own.end - own.begin;
+  barrier_expect(full, blocks * few_block_bytes(kInputs));
+  const int8_t* q = a.x.q + static_cast<int64_t>(own.begin) * kBytes;
+  copy_bulk(base, q, blocks * kBytes, full);
+  copy_bulk(base + blocks * kBytes,
+            a.x.tile_scale + static_cast<int64_t>(own.begin) * (2 * kInputs),
+            blocks * (8 * kInputs), full);
+}
+
+// What the sums of each input are multiplied by: by a warp an input.
+template <int kInputs>
+__device__ __forceinline__ void find_norms(const FewArguments& a, FewShared& shared) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (int input = static_cast<int>(threadIdx.x) / kWarp; input < kInputs; input += kFewWarps) {
+    const float norm = input < a.x.rows ? norm_of(a.end.norm, input, lane) : 1.0f;
+    if (lane == 0) shared.norm[input] = norm;
+  }
+}
+
+template <Kind kKind, bool kTwo, int kInputs>
+__global__ void __launch_bounds__(kFewThreads, 1)
+    few_kernel(const __grid_constant__ FewArguments a) {
+  using L = FewLayout<kKind, kInputs>;
+  extern __shared__ __align__(128) uint8_t base[];
+  __shared__ FewShared shared;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  let_next_begin();
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < 2; ++i) {
+      barrier_init(&shared.full[i], 1);
+      barrier_init(&shared.empty[i], kFewWarps);
+    }
+    barriers_ready();
+  }
+  const FewShare share = FewShare::of<kInputs>(a);
+  uint8_t* slots = base + a.slots_at + warp * a.slots * L::kSlotBytes;
+  FewAsking<L, kInputs> asking(a, share, slots);  // codes, which no kernel writes
+  prefetch_end(a, share);
+  __syncthreads();
+  wait_for_earlier();
+  const int buffer_bytes = share.pass_blocks * few_block_bytes(kInputs);
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < min(a.passes, 2); ++i) {
+      bring_inputs<kInputs>(a, share, i, base + i * buffer_bytes, &shared.full[i]);
+    }
+  }
+  find_norms<kInputs>(a, shared);
+  asking.fill();  // not before: what has been asked for delays the inputs
+  if (warp == kFewWarps - 1) prefetch_cache(a.end.cache);
+  FewSums<L> sums;
+  sums.clear();
+  const FewPieces pieces = {base, base + a.ended_at};
+  int slot = 0;
+#pragma unroll 1
+  for (int pass = 0; pass < (few_passes(kInputs) ? a.passes : 1); ++pass) {
+    const int i = pass % 2;
+    uint8_t* buffer = base + i * buffer_bytes;
+    barrier_wait(&shared.full[i], pass / 2 % 2);
+    multiply_range<kKind, kTwo, kInputs>(a, share, pass, buffer, slots, slot, asking, pieces.ended,
+                                         sums);
+    if (pass + 2 >= a.passes) continue;
+    __syncwarp();
+    if (threadIdx.x % kWarp == 0) barrier_arrive(&shared.empty[i]);
+    if (threadIdx.x == 0) {
+      barrier_wait(&shared.empty[i], pass / 2 % 2);
+      bring_inputs<kInputs>(a, share, pass + 2, buffer, &shared.full[i]);
+    }
+  }
+  __syncthreads();  // open sums take the place of the inputs
+  sums.store(base + warp * few_piece_bytes(kInputs));
+  __syncthreads();
+  finish<kKind, kInputs>(a, share, shared, pieces);
+}
+
+}  // namespace
+
+FewPlan few_plan_of(const MatrixView& w, int inputs, bool whole_blocks,
+                    const DeviceLimits& limits) noexcept {
+  const auto tiles = static_cast<int>((w.rows + kFewTileRows - 1) / kFewTileRows);
+  FewShape shape = {tiles, static_cast<int>(w.blocks), inputs, vectors_of(w.kind), whole_blocks};
+  const FewPlan plan = plan_few(shape, limits);
+  if (plan.fits || whole_blocks || w.rows % kColumns != 0) return plan;
+  shape.whole_blocks = true;
+  return plan_few(shape, limits);
+}
+
+namespace {
+
+struct Launch {
+  FewArguments arguments;
+  const DeviceLimits& limits;
+  cudaStream_t stream;
+  bool& done;
+
+  template <Kind kKind, bool kTwo>
+  void operator()() const {
+    if (arguments.x.tiled_rows == 8) return run<kKind, kTwo, 8>();
+    if (arguments.x.tiled_rows == 16) return run<kKind, kTwo, 16>();
+    return run<kKind, kTwo, 32>();
+  }
+
+  template <Kind kKind, bool kTwo, int kInputs>
+  void run() const {
+    FewArguments a = arguments;
+    a.tiles = static_cast<int>((a.w.rows + kFewTileRows - 1) / kFewTileRows);
+    const FewPlan plan = few_plan_of(a.w, kInputs, a.end.weight != nullptr, limits);
+    done = plan.fits;
+    if (!done) return;
+    a.groups = plan.groups;
+    a.slices = plan.slices;
+    a.passes = plan.passes;
+    a.slots = plan.slots;
+    a.ended_at = plan.ended_at;
+    a.slots_at = plan.slots_at;
+    const auto kernel = few_kernel<kKind, kTwo, kInputs>;
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.shared_bytes);
+    launch_overlapped(kernel, dim3(static_cast<unsigned>(plan.groups * plan.slices)), kFewThreads,
+                      plan.shared_bytes, stream, a);
+  }
+};
+
+}  // namespace
+
+bool multiply_few(const MatrixView& w, const InputView& x, const OutputView& out, const FewEnd& end,
+                  const ProductScratch& scratch, const DeviceLimits& limits, cudaStream_t stream) {
+  if (x.tiled_rows > kMostFewInputs) return false;
+  bool done = false;
+  const Launch launch{{w, x, out, end, scratch, 0, 0, 0, 0, 0, 0, 0, 1}, limits, stream, done};
+  dispatch_kind(w.kind, w.two_palettes, launch);
+  return done;
+}
+
+}  // namespace upg::kernels::cuda
