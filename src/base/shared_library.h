@@ -10,7 +10,7 @@ namespace upg::base {
 class SharedLibrary {
  public:
   // The first of the names that is in the library path. There must be one.
-  explicit SharedLibrary(std::initializer_list<const char*> names);
+  SharedLibrary(std::initializer_list<const char*> names);
 
   bool is_found() const noexcept { return handle_ != nullptr; }
   const char* name() const noexcept { return name_; }  // the one found, else the first

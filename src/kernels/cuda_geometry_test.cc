@@ -88,9 +88,10 @@ TEST(CudaGeometry, SharesCoverEveryItemOnce) {
   }
 }
 
+// Those of one group side by side: a sum takes all from the first to the last.
 TEST(CudaGeometry, EveryPieceOfARowGroupHasAPartialOfItsOwn) {
-  for (const int blocks : {1, 7, 8, 40, 140}) {
-    for (const int groups : {1, 3, 10, 68, 191, 2000}) {
+  for (const int blocks : {1, 7, 8, 9, 21, 40, 140}) {
+    for (const int groups : {1, 2, 3, 4, 10, 68, 191, 2000}) {
       const int group_chunks = chunks_of(blocks);
       const int chunks = groups * group_chunks;
       int before = -1;
@@ -102,6 +103,7 @@ TEST(CudaGeometry, EveryPieceOfARowGroupHasAPartialOfItsOwn) {
         const int partial = warp + chunk / group_chunks;
         const bool begins = chunk % group_chunks == 0 || chunk == share.begin;
         ASSERT_EQ(partial > before, begins);
+        if (begins && chunk % group_chunks != 0) ASSERT_EQ(partial, before + 1);
         before = partial;
       }
       EXPECT_LT(before, partials_of(groups));

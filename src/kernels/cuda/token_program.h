@@ -156,12 +156,14 @@ constexpr Share share_of(int items, int index, int grid) {
           static_cast<int>(count * static_cast<uint32_t>(index + 1) / blocks)};
 }
 
+// Fewer chunks than warps are the first warps': parts of one group lie side by side.
+constexpr int shares_of(int chunks) { return chunks + 1 > kTokenWarps ? chunks + 1 : kTokenWarps; }
 constexpr Share warp_range(int chunks, int warp) {
-  const Share share = share_of(chunks + 1, warp, kTokenWarps);
-  return {share.begin, share.end < chunks ? share.end : chunks};
+  const Share share = share_of(shares_of(chunks), warp, kTokenWarps);
+  return {share.begin < chunks ? share.begin : chunks, share.end < chunks ? share.end : chunks};
 }
 // Whose a chunk is. share: chunk_share() of the block's.
-constexpr float chunk_share(int chunks) { return 1.0f / static_cast<float>(chunks + 1); }
+constexpr float chunk_share(int chunks) { return 1.0f / static_cast<float>(shares_of(chunks)); }
 constexpr int warp_of(int chunk, float share) {
   return static_cast<int>((static_cast<float>((chunk + 1) * kTokenWarps) - 0.5f) * share);
 }
