@@ -103,7 +103,9 @@ TEST(CudaGeometry, EveryPieceOfARowGroupHasAPartialOfItsOwn) {
         const int partial = warp + chunk / group_chunks;
         const bool begins = chunk % group_chunks == 0 || chunk == share.begin;
         ASSERT_EQ(partial > before, begins);
-        if (begins && chunk % group_chunks != 0) ASSERT_EQ(partial, before + 1);
+        if (begins && chunk % group_chunks != 0) {
+          ASSERT_EQ(partial, before + 1);
+        }
         before = partial;
       }
       EXPECT_LT(before, partials_of(groups));
