@@ -112,7 +112,8 @@ void ModelHost::load(const std::string& id, Entry& entry) {
     } catch (const std::exception& failed) {
       error = Error(ErrorCode::kIo, fmt::format("{}: {}", id, failed.what()));
     }
-    boost::asio::post(loop_, [this, id, model, error] { loaded(id, model, error); });
+    boost::asio::post(loop_,
+                      [this, id, model, error = std::move(error)] { loaded(id, model, error); });
     try {
       if (model) model->token_table();  // so that no request has to wait for it
     } catch (const std::exception&) {
