@@ -37,14 +37,6 @@ bool knows_inputs(const Linear& linear, const DeviceLimits& limits) {
   return codec::blocks_of(linear.cols) <= kTokenWarps * limits.multiprocessors;
 }
 
-// A block's row groups of several chunks each, where these are fewer than its warps: right as far
-// as the cut is concerned (token_program.h), but no device has run them yet.
-bool knows_cut(const Linear& linear, const DeviceLimits& limits) {
-  const int64_t chunks = chunks_of(static_cast<int>(codec::blocks_of(linear.cols)));
-  const int64_t groups = std::max<int64_t>(1, linear.rows / 4 / limits.multiprocessors);
-  return chunks == 1 || groups * chunks >= kTokenWarps;
-}
-
 // Rows are added to by the threads that had them before: those of one matrix.
 bool knows_added(const Linear& linear) { return linear.parts.size() == 1; }
 
@@ -57,9 +49,8 @@ bool knows(const LayerStep& layer, const DeviceLimits& limits) {
   const LayerWeights& w = *layer.weights;
   const AttentionShape& shape = layer.attention;
   return knows(w.qkv) && knows(w.attention_out) && knows(w.gate_up) && knows(w.down) &&
-         knows_inputs(w.qkv, limits) && knows_inputs(w.down, limits) && knows_cut(w.qkv, limits) &&
-         knows_cut(w.attention_out, limits) && knows_cut(w.gate_up, limits) &&
-         knows_cut(w.down, limits) && knows_added(w.attention_out) && knows_added(w.down) &&
+         knows_inputs(w.qkv, limits) && knows_inputs(w.down, limits) &&
+         knows_added(w.attention_out) && knows_added(w.down) &&
          knows_gated(w.gate_up, layer.intermediate) && has_fast_attention(shape.head_dim) &&
          shape.rotary_dims / 2 <= kMaxHalfRotary && layer.cache.k_type == layer.cache.v_type &&
          units_of(shape) <= limits.multiprocessors;
@@ -183,7 +174,6 @@ bool TokenRunner::build(const TokenStep& step) {
   if (embedding.kind == Kind::kMdcsr) return false;
   if (static_cast<const DeviceWeight&>(*step.embedding).signs() != nullptr) return false;
   if (!knows(*step.head) || !knows_inputs(*step.head, limits_)) return false;
-  if (step.logits != nullptr && !knows_cut(*step.head, limits_)) return false;
   kv_type_ = layers_[0].cache.k_type;
   allocate(step);
   for (const LayerStep& layer : layers_) {
