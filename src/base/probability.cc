@@ -13,15 +13,17 @@ double log_sum_exp(std::span<const float> logits) noexcept {
   return top + std::log(sum);
 }
 
+// The mean under P of p - q, each less its log_sum_exp: one exponential for each logit.
 double kl_divergence(std::span<const float> p, std::span<const float> q) noexcept {
-  const double p_sum = log_sum_exp(p);
-  const double q_sum = log_sum_exp(q);
-  double kl = 0;
+  const double top = *std::max_element(p.begin(), p.end());
+  double sum = 0;
+  double differences = 0;
   for (size_t i = 0; i < p.size(); ++i) {
-    const double log_p = p[i] - p_sum;
-    kl += std::exp(log_p) * (log_p - (q[i] - q_sum));
+    const double weight = std::exp(p[i] - top);
+    sum += weight;
+    differences += weight * (static_cast<double>(p[i]) - q[i]);
   }
-  return kl;
+  return differences / sum - (top + std::log(sum) - log_sum_exp(q));
 }
 
 }  // namespace upg::base

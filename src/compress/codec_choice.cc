@@ -10,6 +10,7 @@
 #include "base/threads.h"
 #include "codec/rotation.h"
 #include "compress/calibrated_encode.h"
+#include "compress/calibration_device.h"
 #include "compress/calibration_text.h"
 #include "compress/encode.h"
 #include "compress/needs.h"
@@ -191,24 +192,21 @@ std::vector<double> CodecChoice::measured(const std::filesystem::path& folder,
   const CalibrationText text =
       read_calibration(calibration_source(options_.calibrate), options_.calibrate,
                        plan_.source.checkpoint, config.vocabulary, kWindows, tokens);
-  kernels::BackendOptions backend_options;
-  backend_options.device = "cpu";
-  backend_options.threads = plan_.threads;
-  const std::unique_ptr<kernels::Backend> backend = kernels::create_backend(backend_options);
+  base::ThreadTeam team(plan_.threads);
+  const auto device = make_calibration_device(options_.device, team);
   const auto source = model::ModelSource::open(plan_.source.checkpoint.folder());
   SensitivityOptions options;
   options.in_memory = sensitivity_stream_bytes(config, open_.size(), text.windows, tokens) <=
                       streams_in_memory(options_);
   options.folder = folder;
   options.stage = reporter(progress);
-  base::ThreadTeam team(plan_.threads);
   Trial trial(plan_, team);
   const TrialCoder coder = [&](size_t index) {
     return trial.code(index, storage_as(index, candidates()[0]));
   };
   std::vector<double> losses;
-  for (const Sensitivity& one :
-       measure_sensitivities(plan_.source, *source, open_, text, *backend, coder, options)) {
+  for (const Sensitivity& one : measure_sensitivities(plan_.source, *source, open_, text,
+                                                      device->backend(), coder, team, options)) {
     losses.push_back(one.kl);
   }
   return losses;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -157,35 +158,56 @@ class Measurement {
  public:
   Measurement(const SourceModel& model, const model::ModelSource& source,
               const std::vector<size_t>& matrices, const CalibrationText& text,
-              kernels::Backend& backend, const TrialCoder& coder, const SensitivityOptions& options)
+              kernels::Backend& backend, const TrialCoder& coder, base::ThreadTeam& team,
+              const SensitivityOptions& options)
       : model_(model),
         source_(source),
         matrices_(matrices),
         text_(text),
         backend_(backend),
         coder_(coder),
+        team_(team),
         options_(options),
         streams_(source.config(), backend, text, matrices.size(), options) {}
 
   std::vector<Sensitivity> run() {
     embed();
     const int layers = source_.config().layers;
-    for (int layer = 0; layer < layers; ++layer) {
-      tell(fmt::format("sensitivity, layer {}", layer), layer);
-      run_layer(layer);
-    }
-    tell("sensitivity, head", layers);
+    find_work(layers);
+    for (int layer = 0; layer < layers; ++layer) run_layer(layer);
     return compare();
   }
 
  private:
   const TensorSpec& spec(size_t stream) const { return model_.specs[matrices_[stream - 1]]; }
 
-  void tell(std::string_view what, int layer) {
-    if (!options_.stage) return;
-    // Streams become more with every layer: the work grows with the square.
-    const double share = static_cast<double>(layer) / (source_.config().layers + 1);
-    options_.stage(what, share * share);
+  // In weights that a token meets, over all streams. A stream leaves the original's at its layer.
+  void find_work(int layers) {
+    const auto weights = [&](auto&& wanted) {
+      double sum = 0;
+      for (const TensorSpec& one : source_.specs()) {
+        if (wanted(one)) sum += static_cast<double>(one.rows) * static_cast<double>(one.cols);
+      }
+      return sum;
+    };
+    layer_work_ = weights([](const TensorSpec& one) { return one.role == Role::kMatrix; }) / layers;
+    const Role head = source_.config().tied_head ? Role::kEmbedding : Role::kHead;
+    head_work_ = weights([&](const TensorSpec& one) { return one.role == head; });
+    work_ = layers * layer_work_ + static_cast<double>(matrices_.size() + 1) * head_work_;
+    for (size_t stream = 1; stream <= matrices_.size(); ++stream) {
+      const int first = spec(stream).role == Role::kMatrix ? model::layer_of(spec(stream)) : 0;
+      if (spec(stream).role != Role::kHead) work_ += (layers - first) * layer_work_;
+    }
+  }
+
+  void tell(std::string_view what, double work) {
+    if (options_.stage) options_.stage(what, done_ / work_);
+    done_ += work;
+  }
+
+  void run_stream(size_t from, size_t to, const kernels::LayerWeights& weights, int layer) {
+    tell(fmt::format("sensitivity, layer {}", layer), layer_work_);
+    streams_.run(from, to, weights, layer);
   }
 
   void embed() {
@@ -203,17 +225,17 @@ class Measurement {
 
   void run_layer(int layer) {
     kernels::LayerWeights weights = model::load_layer(source_, backend_, layer);
-    for (const size_t stream : live_) streams_.run(stream, stream, weights, layer);
+    for (const size_t stream : live_) run_stream(stream, stream, weights, layer);
     for (size_t stream = 1; stream <= matrices_.size(); ++stream) {
       if (spec(stream).role != Role::kMatrix || model::layer_of(spec(stream)) != layer) continue;
       kernels::Linear::Part& part = model::layer_part(weights, spec(stream));
       const std::shared_ptr<const kernels::Weight> original = part.weight;
       part.weight = backend_.load(coder_(matrices_[stream - 1]));
-      streams_.run(0, stream, weights, layer);
+      run_stream(0, stream, weights, layer);
       part.weight = original;
       live_.push_back(stream);
     }
-    streams_.run(0, 0, weights, layer);
+    run_stream(0, 0, weights, layer);
     for (const TensorSpec& one : source_.specs()) {
       if (one.role == Role::kMatrix && model::layer_of(one) == layer) source_.release(one);
     }
@@ -251,7 +273,10 @@ class Measurement {
     std::vector<double> sums(matrices_.size() + 1);
     std::vector<float> p;
     std::vector<float> q;
+    const double window_work =
+        static_cast<double>(matrices_.size() + 1) * head_work_ / text_.windows;
     for (int window = 0; window < text_.windows; ++window) {
+      tell("sensitivity, head", window_work);
       for (int first = 0; first < text_.tokens; first += kLogitRows) {
         const int rows = std::min(kLogitRows, text_.tokens - first);
         original.logits(rows_of(0, window, first), rows, p);
@@ -276,12 +301,13 @@ class Measurement {
 
   double divergence(const std::vector<float>& p, const std::vector<float>& q, int rows) const {
     const auto vocabulary = static_cast<size_t>(source_.config().vocabulary);
-    double sum = 0;
-    for (size_t row = 0; row < static_cast<size_t>(rows); ++row) {
-      sum += base::kl_divergence(std::span(p).subspan(row * vocabulary, vocabulary),
-                                 std::span(q).subspan(row * vocabulary, vocabulary));
-    }
-    return sum;
+    std::array<double, kLogitRows> kl = {};
+    team_.for_each(rows, [&](int64_t row, int) {
+      const size_t first = static_cast<size_t>(row) * vocabulary;
+      kl[static_cast<size_t>(row)] = base::kl_divergence(std::span(p).subspan(first, vocabulary),
+                                                         std::span(q).subspan(first, vocabulary));
+    });
+    return std::accumulate(kl.begin(), kl.begin() + rows, 0.0);
   }
 
   std::vector<Sensitivity> results(const std::vector<double>& sums) const {
@@ -306,20 +332,23 @@ class Measurement {
   const CalibrationText& text_;
   kernels::Backend& backend_;
   const TrialCoder& coder_;
+  base::ThreadTeam& team_;
   const SensitivityOptions& options_;
   Streams streams_;
   std::vector<size_t> live_;  // streams that have left the original's
+  double layer_work_ = 0;     // of a stream
+  double head_work_ = 0;
+  double work_ = 0;
+  double done_ = 0;
 };
 
 }  // namespace
 
-std::vector<Sensitivity> measure_sensitivities(const SourceModel& model,
-                                               const model::ModelSource& source,
-                                               const std::vector<size_t>& matrices,
-                                               const CalibrationText& text,
-                                               kernels::Backend& backend, const TrialCoder& coder,
-                                               const SensitivityOptions& options) {
-  return Measurement(model, source, matrices, text, backend, coder, options).run();
+std::vector<Sensitivity> measure_sensitivities(
+    const SourceModel& model, const model::ModelSource& source, const std::vector<size_t>& matrices,
+    const CalibrationText& text, kernels::Backend& backend, const TrialCoder& coder,
+    base::ThreadTeam& team, const SensitivityOptions& options) {
+  return Measurement(model, source, matrices, text, backend, coder, team, options).run();
 }
 
 uint64_t sensitivity_stream_bytes(const model::ModelConfig& config, size_t matrices, int windows,

@@ -35,19 +35,19 @@ using TrialCoder = std::function<codec::Matrix(size_t spec)>;
 struct SensitivityOptions {
   bool in_memory = true;  // streams; else in a file in `folder`
   std::filesystem::path folder;
-  // Told before each layer what is being run, and how far it is (0 ... 1); may throw to stop.
+  // Told before each stream's layer what is being run, and how far it is (0 ... 1); may throw to
+  // stop.
   std::function<void(std::string_view what, double share)> stage;
 };
 
 // `matrices`: indices of specs, in checkpoint order. The result has one entry each, in that order.
 // Throws what reading the source and the coder throw, and Error(kInvalidData) when the original
-// model's own outputs are not finite. The same for any number of threads.
-std::vector<Sensitivity> measure_sensitivities(const SourceModel& model,
-                                               const model::ModelSource& source,
-                                               const std::vector<size_t>& matrices,
-                                               const CalibrationText& text,
-                                               kernels::Backend& backend, const TrialCoder& coder,
-                                               const SensitivityOptions& options);
+// model's own outputs are not finite. Layers and logits are computed by `backend`, predictions
+// compared by `team`. The same for any number of threads.
+std::vector<Sensitivity> measure_sensitivities(
+    const SourceModel& model, const model::ModelSource& source, const std::vector<size_t>& matrices,
+    const CalibrationText& text, kernels::Backend& backend, const TrialCoder& coder,
+    base::ThreadTeam& team, const SensitivityOptions& options);
 
 // Bytes of the streams of so many matrices.
 uint64_t sensitivity_stream_bytes(const model::ModelConfig& config, size_t matrices, int windows,
