@@ -34,6 +34,7 @@ struct Flags {
   bool serve = false;
   std::string slow;  // names that contain it ...
   double slow_percent = 15;
+  std::string first_prompt;
 };
 
 Suite make_suite(const Options& options) {
@@ -167,12 +168,16 @@ int main(int argc, char** argv) {
                  "Benchmarks with this in their name take --slow-percent longer: shows that a "
                  "regression is found");
   app.add_option("--slow-percent", flags.slow_percent)->capture_default_str();
+  app.add_option("--first-prompt", flags.first_prompt,
+                 "Print the seconds of this model's first prompt, and no more");
   app.add_option("benchmark", rest, "Google Benchmark's options, behind --");
   flags.options.threads = 0;
   CLI11_PARSE(app, argc, argv);
   if (flags.options.threads <= 0) flags.options.threads = upg::base::default_threads();
   try {
-    if (flags.serve) {
+    if (!flags.first_prompt.empty()) {
+      fmt::print("{:.9f}\n", first_prompt_seconds(flags.first_prompt, flags.options));
+    } else if (flags.serve) {
       upg::bench::Server(flags).serve();
     } else {
       upg::bench::run_all(flags, rest);

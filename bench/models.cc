@@ -8,6 +8,7 @@
 #include "base/machine.h"
 #include "model/source.h"
 #include "model_files.h"
+#include "own_process.h"
 #include "suite.h"
 #include "upg/engine.h"
 
@@ -90,15 +91,13 @@ void prompt(benchmark::State& state, Engine& engine, int tokens) {
   }
 }
 
-// The first prompt of a model just loaded, as `upg run` has it: weights, cache and the memory of a
-// step are touched for the first time.
-void first_prompt(benchmark::State& state, const fs::path& model, const Sizes& sizes) {
+// The first prompt of a model just loaded, as `upg run` has it: by a process of its own, where
+// weights, cache and all other memory are touched for the first time.
+void first_prompt(benchmark::State& state, const fs::path& model, const Options& options) {
   forget();
-  for (auto _ : state) {
-    const auto engine = Engine::load(model, load_options("cpu", 1, context_of(sizes)));
-    const std::vector<int32_t> ids = random_ids(sizes.prompt, engine->info().vocabulary);
-    state.SetIterationTime(engine->generate(ids, generate_options(*engine, 1)).prompt_seconds);
-  }
+  std::vector<std::string> arguments = {"--first-prompt", model.string()};
+  if (options.tiny) arguments.emplace_back("--tiny");
+  for (auto _ : state) state.SetIterationTime(ask_own_process(arguments));
 }
 
 // Steps of one token after a prompt of one.
@@ -181,7 +180,7 @@ class Family {
     suite.push_back(std::move(pp));
     if (device_ == "cpu") {
       Benchmark first = prompt_row("first-pp");
-      first.body = [*this](auto& s) { first_prompt(s, model_, sizes_); };
+      first.body = [*this](auto& s) { first_prompt(s, model_, options_); };
       suite.push_back(std::move(first));
     }
     Benchmark tg = row("tg" + std::to_string(sizes_.generated), sizes_.generated);
@@ -294,6 +293,13 @@ void add_start(const fs::path& model, bool cold, const Options& options, Suite& 
 }
 
 }  // namespace
+
+double first_prompt_seconds(const fs::path& model, const Options& options) {
+  const Sizes sizes = sizes_of(options);
+  const auto engine = Engine::load(model, load_options("cpu", 1, context_of(sizes)));
+  const std::vector<int32_t> ids = random_ids(sizes.prompt, engine->info().vocabulary);
+  return engine->generate(ids, generate_options(*engine, 1)).prompt_seconds;
+}
 
 void add_models(const Options& options, Suite& suite) {
   for (const fs::path& model : options.models) {

@@ -52,6 +52,8 @@ void add_operations(const Options& options, Suite& suite);
 void add_coding(const Options& options, Suite& suite);
 void add_starts(const Options& options, Suite& suite);
 void add_models(const Options& options, Suite& suite);
+// Of the book's first prompt, by this process, which should have done nothing before.
+double first_prompt_seconds(const std::filesystem::path& model, const Options& options);
 // A GPU's, and of NVIDIA's libraries on it; nothing where there is none, or no such library.
 void add_device_limits(const Options& options, Suite& suite);
 void add_cublas(const Options& options, Suite& suite);
