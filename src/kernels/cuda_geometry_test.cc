@@ -250,10 +250,43 @@ TEST(CudaGeometry, GroupsOfWholeBlocksAreBlocks) {
 }
 
 TEST(CudaGeometry, AttentionOfAFewSequencesFillsTheDevice) {
-  EXPECT_EQ(few_attention_splits(1, 30, 132), 1);
-  EXPECT_EQ(few_attention_splits(80, 512, 132), 4);
-  EXPECT_EQ(few_attention_splits(320, 512, 132), 1);
-  EXPECT_EQ(few_attention_splits(10, 16384, 132), kMostCluster);
+  const auto plan = [](const std::vector<int32_t>& positions, int kv_heads, int window) {
+    return plan_few_attention(positions, kv_heads, window, 132);
+  };
+  EXPECT_EQ(plan({29, 29}, 10, 0).items, 20);
+  EXPECT_EQ(plan(std::vector<int32_t>(8, 511), 10, 0).items, 320);
+  EXPECT_EQ(plan(std::vector<int32_t>(32, 511), 10, 0).items, 320);
+  EXPECT_EQ(plan(std::vector<int32_t>(32, 511), 32, 0).items, 1024);
+  EXPECT_EQ(plan(std::vector<int32_t>(2, 16383), 10, 0).items, 380);
+  EXPECT_EQ(plan(std::vector<int32_t>(2, 16383), 10, 100).items, 40);
+  // One long sequence is divided where all others are left whole.
+  std::vector<int32_t> positions(31, 511);
+  positions.push_back(8191);
+  const FewAttentionPlan mixed = plan(positions, 10, 0);
+  EXPECT_LE(mixed.items, 400);
+  EXPECT_GE(mixed.item_tiles, 32);
+  EXPECT_LE(mixed.item_tiles, 64);
+}
+
+TEST(CudaGeometry, ItemsOfAttentionCoverWhatATokenSees) {
+  for (const int window : {0, 1, 16, 100}) {
+    for (int position = 0; position < 300; ++position) {
+      const Span all = attention_tiles(position, window);
+      const int first = window > 0 ? std::max(0, position - window + 1) : 0;
+      EXPECT_LE(all.begin * kAttentionTile, first);
+      EXPECT_GT((all.begin + 1) * kAttentionTile, first);
+      EXPECT_LE((all.end - 1) * kAttentionTile, position);
+      EXPECT_GT(all.end * kAttentionTile, position);
+      for (const int most : {1, 4, 7}) {
+        const int parts = attention_parts(all, most);
+        for (int i = 0; i < parts; ++i) {
+          const Span own = span_of(all.end - all.begin, i, parts);
+          EXPECT_GT(own.end, own.begin);
+          EXPECT_LE(own.end - own.begin, most);
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -183,11 +183,10 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const AttendArguments 
 // The same with an f16 cache, on the tensor cores. grid: likewise, chunks of kTileHeads.
 constexpr int kHalfWarps = 8;
 constexpr int kHalfThreads = kHalfWarps * kWarp;
-constexpr int kGatheredFloats = kFastHeadDim + 4;
 
 struct HalfShared {
   QueryTile q;
-  float gathered[kHalfWarps][kTileHeads][kGatheredFloats];
+  float gathered[kHalfWarps][kTileHeads][kPartFloats];
 };
 
 __global__ void __launch_bounds__(kHalfThreads, 2) attend_half_kernel(const AttendArguments a) {
@@ -214,33 +213,22 @@ __global__ void __launch_bounds__(kHalfThreads, 2) attend_half_kernel(const Atte
                 state);
   store_gathered(state, a.shape.scale, shared.gathered[warp][lane / 4]);
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < heads * dim_count; i += kHalfThreads) {
-    const int h = i / dim_count;
-    const int dim = i % dim_count;
-    float maximum = -INFINITY;
-#pragma unroll
-    for (int w = 0; w < kHalfWarps; ++w) {
-      maximum = fmaxf(maximum, shared.gathered[w][h][kFastHeadDim]);
-    }
-    float sum = 0;
-    float out = 0;
-#pragma unroll
-    for (int w = 0; w < kHalfWarps; ++w) {
-      const float* part = shared.gathered[w][h];
-      const float keep = shrink(part[kFastHeadDim], maximum);
-      sum += part[kFastHeadDim + 1] * keep;
-      out += part[dim] * keep;
-    }
+  const int vectors = dim_count / 4;
+  for (int i = static_cast<int>(threadIdx.x); i < heads * vectors; i += kHalfThreads) {
+    const int h = i / vectors;
+    const int dim = 4 * (i % vectors);
+    const CombinedDims c = combine_dims(kHalfWarps, dim, [&](int from, int at) {
+      return *reinterpret_cast<const float4*>(shared.gathered[from][h] + at);
+    });
     const int64_t head = token * static_cast<int64_t>(a.shape.heads) + head_base + h;
-    if (a.splits == 1) {
-      a.out[head * dim_count + dim] = __fdiv_rn(out, sum);
-      continue;
-    }
-    float* to = a.out + (head * a.splits + blockIdx.z) * (dim_count + kPartExtra);
-    to[dim] = out;
-    if (dim == 0) {
-      to[dim_count] = maximum;
-      to[dim_count + 1] = sum;
+    const bool whole = a.splits == 1;
+    float* to = whole ? a.out + head * dim_count
+                      : a.out + (head * a.splits + blockIdx.z) * (dim_count + kPartExtra);
+#pragma unroll
+    for (int d = 0; d < 4; ++d) to[dim + d] = whole ? __fdiv_rn(c.dims[d], c.sum) : c.dims[d];
+    if (!whole && dim == 0) {
+      to[dim_count] = c.maximum;
+      to[dim_count + 1] = c.sum;
     }
   }
 }

@@ -243,4 +243,38 @@ __device__ __forceinline__ void turn_head(float* head, const float* cos, const f
   __syncwarp();
 }
 
+// The same with cosines and sines that were asked for beforehand.
+class HeadTurn {
+ public:
+  __device__ __forceinline__ HeadTurn(const float* cos, const float* sin, int64_t token, int half,
+                                      int lane)
+      : half_(half) {
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) {
+      const int i = lane + j * kWarp;
+      cos_[j] = i < half ? cos[token * half + i] : 1.0f;
+      sin_[j] = i < half ? sin[token * half + i] : 0.0f;
+    }
+  }
+
+  __device__ __forceinline__ void apply(float* head, int lane) const {
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) {
+      const int i = lane + j * kWarp;
+      if (i >= half_) continue;
+      const float a = head[i];
+      const float b = head[i + half_];
+      head[i] = a * cos_[j] - b * sin_[j];
+      head[i + half_] = b * cos_[j] + a * sin_[j];
+    }
+    __syncwarp();
+  }
+
+ private:
+  static constexpr int kEach = kFastHeadDim / 2 / kWarp;
+  int half_;
+  float cos_[kEach];
+  float sin_[kEach];
+};
+
 }  // namespace upg::kernels::cuda

@@ -54,10 +54,23 @@ void normed_gated_to_tiles(const float* gate_up, int64_t rows, int64_t cols, con
                            const TileForm& form, cudaStream_t stream);
 
 // Rotary turn, cache and attention of a step in which every sequence has one token: its output as
-// inputs of a product (attention_few.cu). norm: of qkv. splits: at most kMostCluster.
+// inputs of a product (attention_few.cuh).
+struct FewAttention {
+  const float* qkv;  // [tokens, heads + 2 kv heads, head_dim]
+  InputNorm norm;    // of qkv
+  AttentionShape shape;
+  const float* q_norm;  // or nullptr
+  const float* k_norm;
+  float epsilon;
+  KvLayer cache;
+  StepView step;
+  TileForm to;
+  int row_bytes;   // of the cache
+  int item_tiles;  // as FewAttentionPlan
+  float* parts;    // of items where sequences are divided, of each and head so many as kPartFloats
+  int* counters;   // [tokens, kv heads], likewise; zero between uses
+};
 bool has_few_attention(const AttentionShape& shape, const KvLayer& cache);
-void attend_to_tiles(const float* qkv, const InputNorm& norm, const AttentionShape& shape,
-                     const float* q_norm, const float* k_norm, float epsilon, const KvLayer& cache,
-                     const StepView& step, int splits, const TileForm& to, cudaStream_t stream);
+void attend_to_tiles(const FewAttention& attention, int items, cudaStream_t stream);
 
 }  // namespace upg::kernels::cuda

@@ -69,16 +69,33 @@ FewPlan plan_few(const FewShape& shape, const DeviceLimits& limits) noexcept {
   return best;
 }
 
-// What ends soonest: all at once, as many blocks as run beside each other.
-int few_attention_splits(int units, int longest, int multiprocessors) noexcept {
-  constexpr int kBlocks = 3;  // of a multiprocessor; there is room for 4
-  constexpr int kLeast = 64;  // positions of a block
-  int splits = 1;
-  while (2 * splits <= kMostCluster && 2 * splits * units <= kBlocks * multiprocessors &&
-         2 * splits * kLeast <= longest) {
-    splits *= 2;
+FewAttentionPlan plan_few_attention(std::span<const int32_t> positions, int kv_heads, int window,
+                                    int multiprocessors) noexcept {
+  constexpr int kLeastTiles = 4;  // one for each warp
+  const auto items_of = [&](int item_tiles) {
+    int parts = 0;
+    for (const int32_t position : positions) {
+      parts += attention_parts(attention_tiles(position, window), item_tiles);
+    }
+    return parts * kv_heads;
+  };
+  int longest = kLeastTiles;
+  for (const int32_t position : positions) {
+    const Span tiles = attention_tiles(position, window);
+    longest = std::max(longest, tiles.end - tiles.begin);
   }
-  return splits;
+  const int units = static_cast<int>(positions.size()) * kv_heads;
+  const int most = std::max(kAttentionBlocks * multiprocessors, units + units / 4);
+  int least = units <= kMostAttentionUnits ? kLeastTiles : longest;
+  while (least < longest) {  // the answer lies between them
+    const int middle = least + (longest - least) / 2;
+    if (items_of(middle) <= most) {
+      longest = middle;
+    } else {
+      least = middle + 1;
+    }
+  }
+  return {longest, items_of(longest)};
 }
 
 }  // namespace upg::kernels::cuda

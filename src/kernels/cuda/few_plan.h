@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/cuda/geometry.h"
 
@@ -87,9 +88,27 @@ constexpr int pass_blocks_of(int slice_blocks, int passes) {
 
 FewPlan plan_few(const FewShape& shape, const DeviceLimits& limits) noexcept;
 
-// Into how many blocks of a cluster attend_to_tiles() cuts the positions of a token and kv head.
-// units: of these.
-inline constexpr int kMostCluster = 8;
-int few_attention_splits(int units, int longest, int multiprocessors) noexcept;
+// Attention of tokens of different sequences (attention_few.cuh): what one of them sees of one kv
+// head is cut into items of at most so many tiles of positions. Tiles begin at multiples of
+// kAttentionTile, so that none leaves its page.
+inline constexpr int kAttentionTile = 16;
+constexpr Span attention_tiles(int position, int window) {
+  const int begin = window > 0 && position >= window ? position - window + 1 : 0;
+  return {begin / kAttentionTile, position / kAttentionTile + 1};
+}
+constexpr int attention_parts(const Span& tiles, int item_tiles) {
+  return (tiles.end - tiles.begin + item_tiles - 1) / item_tiles;
+}
+
+struct FewAttentionPlan {
+  int item_tiles;
+  int items;
+};
+inline constexpr int kAttentionBlocks = 3;  // that run at once on a multiprocessor, an item each
+inline constexpr int kMostAttentionUnits = 1024;  // tokens times kv heads that may be divided
+// Items as small as lets all of them run at once; where there are more sequences than that, long
+// ones are divided.
+FewAttentionPlan plan_few_attention(std::span<const int32_t> positions, int kv_heads, int window,
+                                    int multiprocessors) noexcept;
 
 }  // namespace upg::kernels::cuda

@@ -129,16 +129,33 @@ InputNorm FewLayers::multiply_normed(const Linear& linear, float* y, bool gated,
   return norm;
 }
 
-void FewLayers::run_layer(const LayerStep& layer, const StepView& step, int splits) {
+void FewLayers::attend(const LayerStep& layer, const InputNorm& norm, const StepView& step) {
+  const LayerWeights& w = *layer.weights;
+  static_assert(kMostAttentionUnits <= kMostPartTiles);
+  const FewAttention attention = {
+      .qkv = floats_.as<float>(),
+      .norm = norm,
+      .shape = layer.attention,
+      .q_norm = w.q_norm.floats(),
+      .k_norm = w.k_norm.floats(),
+      .epsilon = layer.norm_epsilon,
+      .cache = layer.cache,
+      .step = step,
+      .to = tiles(kPlain, w.attention_out),
+      .row_bytes = static_cast<int>(kv_row_bytes(layer.cache.k_type, layer.attention.head_dim)),
+      .item_tiles = plan_.item_tiles,
+      .parts = scratch_.parts,
+      .counters = scratch_.counters};
+  attend_to_tiles(attention, plan_.items, stream_);
+  launched("attention");
+}
+
+void FewLayers::run_layer(const LayerStep& layer, const StepView& step) {
   const LayerWeights& w = *layer.weights;
   auto* floats = floats_.as<float>();
   const InputNorm norm = {squares_.as<float>(), static_cast<int>(layer.hidden / kBlock),
                           static_cast<int>(layer.hidden), layer.norm_epsilon};
-  const InputNorm qkv_norm = multiply_normed(w.qkv, floats, false, norm, cache_ahead(layer, step));
-  attend_to_tiles(floats, qkv_norm, layer.attention, w.q_norm.floats(), w.k_norm.floats(),
-                  layer.norm_epsilon, layer.cache, step, splits, tiles(kPlain, w.attention_out),
-                  stream_);
-  launched("attention");
+  attend(layer, multiply_normed(w.qkv, floats, false, norm, cache_ahead(layer, step)), step);
   FewEnd prepared;
   prepared.squares = squares_.as<float>();
   prepared.weight = w.mlp_norm.floats();
@@ -172,8 +189,9 @@ bool FewLayers::run(const LayerStep& layer, StepTables& tables, const ProductScr
                   tiles(kNormed, qkv), squares_.as<float>(), stream_);
   launched("inputs of a product");
   longest_ = shape.window > 0 ? std::min(shape.window, tables.longest()) : tables.longest();
-  run_layer(layer, step,
-            few_attention_splits(tokens_ * shape.kv_heads, longest_, limits_.multiprocessors));
+  plan_ =
+      plan_few_attention(tables.positions(), shape.kv_heads, shape.window, limits_.multiprocessors);
+  run_layer(layer, step);
   return true;
 }
 

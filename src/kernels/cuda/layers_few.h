@@ -33,7 +33,8 @@ class FewLayers {
   InputNorm multiply_normed(const Linear& linear, float* y, bool gated, const InputNorm& norm,
                             const CacheAhead& cache);
   CacheAhead cache_ahead(const LayerStep& layer, const StepView& step) const;
-  void run_layer(const LayerStep& layer, const StepView& step, int splits);
+  void attend(const LayerStep& layer, const InputNorm& norm, const StepView& step);
+  void run_layer(const LayerStep& layer, const StepView& step);
   void launched(std::string_view what);
 
   const DeviceLimits& limits_;
@@ -44,6 +45,7 @@ class FewLayers {
   int longest_ = 0;  // positions
   int tiled_rows_ = 0;
   int launches_ = 0;
+  FewAttentionPlan plan_ = {};
   DeviceArray q_[2];
   DeviceArray scale_[2];
   DeviceArray squares_;
