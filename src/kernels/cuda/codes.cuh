@@ -13,10 +13,12 @@
 
 namespace upg::kernels::cuda {
 
-// Selectors of one word: eight codes, and for 4 bits what chooses the upper half of the palette.
+// Selectors of one word: eight codes. PRMT repeats the sign of the byte it takes, zero in a
+// palette, where the fourth bit is set: of 4 bits, `low` gives nothing for codes of the palette's
+// upper half and `high` nothing for those of the lower one.
 struct Selector {
-  uint32_t low;      // two PRMT selectors
-  uint32_t mask[2];  // 0x80 or 0xff a byte; of 4 bits alone
+  uint32_t low;  // two PRMT selectors each
+  uint32_t high;
 };
 
 template <Kind kKind>
@@ -36,11 +38,8 @@ struct PathCodes {
                     : (w[0][j] >> 3 & 0x11111111u) | (w[1][j] >> 2 & 0x22222222u) |
                           (w[2][j] >> 1 & 0x44444444u);
     } else {
-      const uint32_t word = w[g][j];
-      const uint32_t high = word & 0x88888888u;  // PRMT repeats the sign of 0x80 for these
-      s.low = word & 0x77777777u;
-      s.mask[0] = prmt(0x80u, 0, high);
-      s.mask[1] = prmt(0x80u, 0, high >> 16);
+      s.low = w[g][j];
+      s.high = s.low ^ 0x88888888u;
     }
     return s;
   }
@@ -48,14 +47,14 @@ struct PathCodes {
   // Four levels + 64.
   static __device__ __forceinline__ uint32_t levels(const uint32_t (&palette)[4], const Selector& s,
                                                     int half) {
-    return look_up(palette, half == 0 ? s.low : s.low >> 16, s.mask[half]);
+    return look_up(palette, half == 0 ? s.low : s.low >> 16, half == 0 ? s.high : s.high >> 16);
   }
-  // low: a selector in the lower half, whatever is above it.
+  // low, high: selectors in the lower half, whatever is above them.
   static __device__ __forceinline__ uint32_t look_up(const uint32_t (&palette)[4], uint32_t low,
-                                                     uint32_t mask) {
+                                                     uint32_t high) {
     const uint32_t first = prmt(palette[0], palette[1], low);
     if constexpr (kKind != Kind::kPath4) return first;
-    return first ^ (prmt(palette[2], palette[3], low) & mask);
+    return first + prmt(palette[2], palette[3], high);
   }
 
   // Calls quad(g, j, s, a, b): levels + 64 of both palettes (b without meaning for one).

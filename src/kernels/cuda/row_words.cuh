@@ -44,10 +44,7 @@ struct RowWords {
       Selector before = {};
       if constexpr (kTwo) {
         before.low = __shfl_sync(kAllLanes, last.low, left);
-        if constexpr (kKind == Kind::kPath4) {
-          before.mask[0] = __shfl_sync(kAllLanes, last.mask[0], left);
-          before.mask[1] = __shfl_sync(kAllLanes, last.mask[1], left);
-        }
+        if constexpr (kKind == Kind::kPath4) before.high = before.low ^ 0x88888888u;
       }
 #pragma unroll
       for (int g = 0; g < 4; ++g) {

@@ -19,7 +19,7 @@ __device__ inline int path_code(Kind kind, const uint8_t* at, int column) {
 
 __device__ inline int palette_level(const uint32_t (&words)[4], int code) {
   const auto byte = [&](int i) { return static_cast<int>(words[i / 4] >> (8 * (i % 4)) & 0xffu); };
-  return (code < 8 ? byte(code) : byte(code) ^ byte(code - 8)) - kLevelOffset;
+  return byte(code) - kLevelOffset;
 }
 
 // Of every kind but kMdcsr.

@@ -44,15 +44,17 @@ __device__ __forceinline__ uint32_t upper_half(uint32_t x) {
 
 // As Selector, with both halves at the lower end of a word.
 struct Selectors {
-  uint32_t half[2];
-  uint32_t mask[2];
+  uint32_t low[2];
+  uint32_t high[2];  // of 4 bits alone
 };
 
 template <Kind kKind>
 __device__ __forceinline__ Selectors selectors(const uint32_t (&w)[vectors_of(kKind)][4], int g,
                                                int j) {
   const Selector s = PathCodes<kKind>::selector(w, g, j);
-  return {{s.low, upper_half(s.low)}, {s.mask[0], s.mask[1]}};
+  Selectors both = {{s.low, upper_half(s.low)}, {}};
+  if constexpr (kKind == Kind::kPath4) both.high[0] = s.high, both.high[1] = upper_half(s.high);
+  return both;
 }
 
 // Where a lane finds the right operands of a chunk: a block's words (views.h) in one lane of four,
@@ -99,9 +101,9 @@ __device__ __forceinline__ ChunkDots dot_chunk(const uint32_t (&words)[vectors_o
       uint32_t levels[4] = {};
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        levels[2 * half] = Codes::look_up(palette.a, s.half[half], s.mask[half]);
+        levels[2 * half] = Codes::look_up(palette.a, s.low[half], s.high[half]);
         if constexpr (kTwo) {
-          levels[2 * half + 1] = Codes::look_up(palette.b, before.half[half], before.mask[half]);
+          levels[2 * half + 1] = Codes::look_up(palette.b, before.low[half], before.high[half]);
         }
       }
       mma_bytes(dots.sums[g % 2], levels, x.w[2 * g], x.w[2 * g + 1]);

@@ -5,8 +5,7 @@ namespace {
 
 void pack(const std::array<int8_t, 16>& levels, uint32_t (&words)[4]) {
   for (int i = 0; i < 16; ++i) {
-    auto byte = static_cast<uint32_t>(levels[static_cast<size_t>(i)] + kLevelOffset);
-    if (i >= 8) byte ^= static_cast<uint32_t>(levels[static_cast<size_t>(i - 8)] + kLevelOffset);
+    const auto byte = static_cast<uint32_t>(levels[static_cast<size_t>(i)] + kLevelOffset);
     words[i / 4] |= byte << (8 * (i % 4));
   }
 }

@@ -30,8 +30,8 @@ constexpr int vectors_of(Kind kind) {
   }
 }
 
-// Levels + 64, so that bytes are unsigned and sums of two do not carry; entry i is byte i. Entries
-// 8 to 15 are stored as their exclusive or with entries 0 to 7: a select is then lo ^ (x & mask).
+// Levels + 64, so that bytes are unsigned and sums of two do not carry; entry i is byte i.
+// None has its sign bit set (codes.cuh).
 struct Palette {
   uint32_t a[4];
   uint32_t b[4];
