@@ -9,10 +9,11 @@
 namespace upg::kernels::cuda {
 
 // kBlocks blocks side by side. signs: of the lane's columns, bit i = minus. Sylvester order, spans
-// ascending.
-template <int kBlocks>
+// ascending. also(mask): in each round of exchanges, beside them.
+template <int kBlocks, class Also>
 __device__ __forceinline__ void rotate_blocks(float (&x)[kBlocks][4],
-                                              const uint32_t (&signs)[kBlocks], int lane) {
+                                              const uint32_t (&signs)[kBlocks], int lane,
+                                              const Also& also) {
 #pragma unroll
   for (int n = 0; n < kBlocks; ++n) {
 #pragma unroll
@@ -28,6 +29,7 @@ __device__ __forceinline__ void rotate_blocks(float (&x)[kBlocks][4],
   }
 #pragma unroll
   for (int mask = 1; mask < kWarp; mask *= 2) {
+    also(mask);
     // other - x where the lane has the bit, else x + other: the sign flips exactly.
     const float sign = (lane & mask) != 0 ? -1.0f : 1.0f;
 #pragma unroll
@@ -46,11 +48,16 @@ __device__ __forceinline__ void rotate_blocks(float (&x)[kBlocks][4],
   }
 }
 
-__device__ __forceinline__ void rotate_block(float (&x)[4], uint32_t signs, int lane) {
+template <class Also>
+__device__ __forceinline__ void rotate_block(float (&x)[4], uint32_t signs, int lane,
+                                             const Also& also) {
   float block[1][4] = {{x[0], x[1], x[2], x[3]}};
-  rotate_blocks<1>(block, {signs}, lane);
+  rotate_blocks<1>(block, {signs}, lane, also);
 #pragma unroll
   for (int i = 0; i < 4; ++i) x[i] = block[0][i];
+}
+__device__ __forceinline__ void rotate_block(float (&x)[4], uint32_t signs, int lane) {
+  rotate_block(x, signs, lane, [](int) {});
 }
 
 // The signs of a lane's four columns of a block.
@@ -80,11 +87,8 @@ __device__ __forceinline__ void quantise_blocks(const float (&x)[kBlocks][4], in
     if (isnan(sum)) amax[n] = INFINITY;
   }
 #pragma unroll
-  for (int mask = kWarp / 2; mask > 0; mask /= 2) {
-#pragma unroll
-    for (int n = 0; n < kBlocks; ++n) {
-      amax[n] = fmaxf(amax[n], __shfl_xor_sync(kAllLanes, amax[n], mask));
-    }
+  for (int n = 0; n < kBlocks; ++n) {  // bits of floats that are not negative are in their order
+    amax[n] = __uint_as_float(__reduce_max_sync(kAllLanes, __float_as_uint(amax[n])));
   }
 #pragma unroll
   for (int n = 0; n < kBlocks; ++n) {

@@ -31,6 +31,7 @@ __global__ void __launch_bounds__(kTokenThreads, 1)
     m.shared->sin[threadIdx.x] = a.sin[threadIdx.x];
   }
   if (threadIdx.x < kZeroBytes) m.shared->zeros[threadIdx.x] = 0;
+  if (threadIdx.x == 0) m.shared->unit = find_unit(a);
   begin_x(a);
   if (warp_index() == kLastWarp) describe(a, m, 0);
   sync();
@@ -38,7 +39,7 @@ __global__ void __launch_bounds__(kTokenThreads, 1)
 #pragma unroll 1
   while (phase_index(m) < a.phase_count) {
     const TokenPhase& phase = m.shared->phases[phase_index(m) % kPhaseEntries];
-    if (phase.k != nullptr) prefetch_attended(a, phase);
+    if (phase.k != nullptr) prefetch_attended(a, m, phase);
     product(a, m, phase);
     if (phase.k != nullptr) {
       sync();  // attention takes the memory of the sums

@@ -9,13 +9,6 @@
 
 namespace upg::kernels::cuda {
 
-struct AttentionUnit {
-  int index;
-  int kv_head;
-  int first_head;
-  int heads;
-};
-
 constexpr int kGatheredStride = kFastHeadDim + 4;  // floats of a warp and head
 
 // Vectors of the unit in shared memory: its heads' q, then k, v; normed and turned. A warp each.
@@ -181,39 +174,41 @@ __device__ __forceinline__ void publish_part(const TokenArguments& a, const floa
                                              int warps, int heads, Marked* parts, int split,
                                              uint32_t mark) {
   constexpr int kWarpStride = kTokenHeads * kGatheredStride;
-  const int stride = a.head_dim + kPartExtra;
-  // Two dimensions a thread.
-  for (int i = 2 * static_cast<int>(thread_index()); i < heads * a.head_dim; i += 2 * kComputing) {
-    const int h = i / a.head_dim;
-    const int d = i - h * a.head_dim;
-    const float* from = gathered + h * kGatheredStride;
-    float highest = -INFINITY;
-    for (int w = 0; w < warps; ++w) {
-      highest = fmaxf(highest, from[w * kWarpStride + kFastHeadDim]);
-    }
-    float2 out = {0, 0};
-    float total = 0;
-    for (int w = 0; w < warps; ++w, from += kWarpStride) {
-      const float keep = shrink(from[kFastHeadDim], highest);
-      const float2 sums = *reinterpret_cast<const float2*>(from + d);
-      out.x = fmaf(sums.x, keep, out.x);
-      out.y = fmaf(sums.y, keep, out.y);
-      total = fmaf(from[kFastHeadDim + 1], keep, total);
-    }
-    Marked* to = parts + (static_cast<int64_t>(h) * a.splits + split) * stride;
-    publish(to + d, out.x, mark);
-    publish(to + d + 1, out.y, mark);
-    if (d == 0) {
-      publish(to + a.head_dim, highest, mark);
-      publish(to + a.head_dim + 1, total, mark);
-    }
+  constexpr int kThreads = kFastHeadDim / 2;  // of a head, two dimensions each
+  static_assert(kTokenHeads * kThreads <= kTokenThreads);
+  const int h = static_cast<int>(thread_index()) / kThreads;
+  const int d = static_cast<int>(thread_index()) % kThreads * 2;
+  if (h >= heads || d >= a.head_dim) return;
+  const float* from = gathered + h * kGatheredStride;
+  float highest = -INFINITY;
+#pragma unroll 2
+  for (int w = 0; w < warps; ++w) {
+    highest = fmaxf(highest, from[w * kWarpStride + kFastHeadDim]);
+  }
+  float2 out = {0, 0};
+  float total = 0;
+#pragma unroll 2
+  for (int w = 0; w < warps; ++w, from += kWarpStride) {
+    const float keep = __expf(from[kFastHeadDim] - highest);
+    const float2 sums = *reinterpret_cast<const float2*>(from + d);
+    out.x = fmaf(sums.x, keep, out.x);
+    out.y = fmaf(sums.y, keep, out.y);
+    total = fmaf(from[kFastHeadDim + 1], keep, total);
+  }
+  const int64_t stride = a.head_dim + kPartExtra;
+  Marked* to = parts + static_cast<int64_t>(h * a.splits + split) * stride;
+  publish(to + d, out.x, mark);
+  publish(to + d + 1, out.y, mark);
+  if (d == 0) {
+    publish(to + a.head_dim, highest, mark);
+    publish(to + a.head_dim + 1, total, mark);
   }
 }
 
 template <KvType kType>
 __device__ __forceinline__ void attend_part(const TokenArguments& a, const Memory& m,
-                                            const TokenPhase& phase, const AttentionUnit& unit,
-                                            int split, uint32_t mark) {
+                                            const TokenPhase& phase, uint32_t mark) {
+  const AttentionUnit& unit = m.shared->unit;
   constexpr bool kStaged = kType == KvType::kF16;
   const int lane = lane_index();
   const int warp = warp_index();
@@ -222,7 +217,7 @@ __device__ __forceinline__ void attend_part(const TokenArguments& a, const Memor
   auto& query =
       *reinterpret_cast<QueryTile*>(gathered + kTokenWarps * kTokenHeads * kGatheredStride);
   static_assert(sizeof(QueryTile) == kQueryBytes && kHalfSteps * kWarp <= kTokenThreads);
-  const auto [first, last] = positions_of(a, phase, split);
+  const auto [first, last] = positions_of(a, phase, unit.split);
   const CacheView cache = cache_of(a, phase, unit);
   // A warp's positions: sixteen, or one for each half.
   constexpr int kPositions = kStaged ? kTilePositions : 2;
@@ -264,16 +259,16 @@ __device__ __forceinline__ void attend_part(const TokenArguments& a, const Memor
   }
   sync();
   const int64_t unit_parts = int64_t{kTokenHeads} * a.splits * (a.head_dim + kPartExtra);
-  publish_part(a, gathered, warps, unit.heads, a.parts + unit.index * unit_parts, split, mark);
+  publish_part(a, gathered, warps, unit.heads, a.parts + unit.index * unit_parts, unit.split, mark);
 }
 
-// The unit of this block; its part of the positions is blockIdx.x / units.
-__device__ __forceinline__ AttentionUnit unit_of(const TokenArguments& a, int& split) {
+// The unit of this block.
+__device__ __forceinline__ AttentionUnit find_unit(const TokenArguments& a) {
   const int group = a.heads / a.kv_heads;
   const int chunks = (group + kTokenHeads - 1) / kTokenHeads;
   const int units = a.kv_heads * chunks;
-  split = static_cast<int>(blockIdx.x) / units;
   AttentionUnit unit;
+  unit.split = static_cast<int>(blockIdx.x) / units;
   unit.index = static_cast<int>(blockIdx.x) % units;
   unit.kv_head = unit.index / chunks;
   const int skipped = unit.index % chunks * kTokenHeads;
@@ -284,27 +279,26 @@ __device__ __forceinline__ AttentionUnit unit_of(const TokenArguments& a, int& s
 
 // The block's keys and values on their way to the L2 cache, long before attend(): new pages of
 // memory take their time.
-__device__ __forceinline__ void prefetch_attended(const TokenArguments& a,
+__device__ __forceinline__ void prefetch_attended(const TokenArguments& a, const Memory& m,
                                                   const TokenPhase& phase) {
-  int split = 0;
-  const AttentionUnit unit = unit_of(a, split);
-  if (split < a.splits) prefetch_rows(cache_of(a, phase, unit), positions_of(a, phase, split));
+  const AttentionUnit& unit = m.shared->unit;
+  if (unit.split >= a.splits) return;
+  prefetch_rows(cache_of(a, phase, unit), positions_of(a, phase, unit.split));
 }
 
 // Where the positions lie that the block will stage first, for attend(): all but the newest.
 __device__ __forceinline__ void find_cache_rows(const TokenArguments& a, const Memory& m,
                                                 const TokenPhase& phase) {
-  int split = 0;
-  const AttentionUnit unit = unit_of(a, split);
+  const AttentionUnit& unit = m.shared->unit;
   const int warp = warp_index();
   const int lane = lane_index();
-  if (split >= a.splits) return;
+  if (unit.split >= a.splits) return;
   const CacheView cache = cache_of(a, phase, unit);
   if (lane == kTilePositions && warp == 0) {
     m.shared->newest_row = static_cast<int>(cache.row(a.position));
   }
   if (lane >= kTilePositions) return;
-  const auto [first, last] = positions_of(a, phase, split);
+  const auto [first, last] = positions_of(a, phase, unit.split);
   m.shared->cache_rows[warp * kTilePositions + lane] =
       cache_row(cache, first + warp * kTilePositions, min(last, a.position));
 }
@@ -313,9 +307,7 @@ __device__ __forceinline__ void find_cache_rows(const TokenArguments& a, const M
 template <KvType kType>
 __device__ __forceinline__ void attend(const TokenArguments& a, const Memory& m,
                                        const TokenPhase& phase, uint32_t mark) {
-  int split = 0;
-  const AttentionUnit unit = unit_of(a, split);
-  if (split < a.splits) attend_part<kType>(a, m, phase, unit, split, mark);
+  if (m.shared->unit.split < a.splits) attend_part<kType>(a, m, phase, mark);
   sync();
 }
 

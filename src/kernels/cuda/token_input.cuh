@@ -14,9 +14,14 @@ __device__ __forceinline__ void publish_block(const TokenPhase& phase, MarkedVec
                                               int block, float (&x)[4], float squares,
                                               uint32_t signs, uint32_t mark) {
   const int lane = lane_index();
-  if (phase.signs != nullptr) rotate_block(x, signs, lane);
+  const auto add_squares = [&](int mask) { squares += __shfl_xor_sync(kAllLanes, squares, mask); };
+  if (phase.signs != nullptr) {
+    rotate_block(x, signs, lane, add_squares);
+  } else {
+#pragma unroll
+    for (int mask = 1; mask < kWarp; mask *= 2) add_squares(mask);
+  }
   const QuantisedLane q = quantise_block(x, lane);
-  squares = warp_sum(squares);
   // Word w of a block is that of lane w % 8 / 2 * 8 + w % 2 * 4 + w / 8.
   uint32_t words[3];
 #pragma unroll
@@ -107,10 +112,40 @@ __device__ __forceinline__ PartSums gather_parts(const TokenArguments& a, int co
   return sums;
 }
 
-// By the whole block: a warp has some of the parts, one puts them together in their order.
+// What the warps have of a column block of attended heads, in their order. outs [warps, lanes],
+// weights [warps, lanes] (maximum and sum): of this lane. Zeros where the lane has no column.
+__device__ __forceinline__ float4 merge_parts(const float4* outs, const float2* weights, int warps,
+                                              bool there) {
+  float2 part[kTokenWarps];
+  float highest = -INFINITY;
+#pragma unroll
+  for (int w = 0; w < kTokenWarps; ++w) {
+    part[w] = w < warps && there ? weights[w * kWarp] : float2{-INFINITY, 0};
+    highest = fmaxf(highest, part[w].x);
+  }
+  float4 out = {0, 0, 0, 0};
+  float sum = there ? 0.0f : 1.0f;
+#pragma unroll
+  for (int w = 0; w < kTokenWarps; ++w) {
+    if (w >= warps || !there) continue;
+    const float4 other = outs[w * kWarp];
+    const float keep = __expf(part[w].x - highest);
+    out.x = fmaf(other.x, keep, out.x);
+    out.y = fmaf(other.y, keep, out.y);
+    out.z = fmaf(other.z, keep, out.z);
+    out.w = fmaf(other.w, keep, out.w);
+    sum = fmaf(part[w].y, keep, sum);
+  }
+  const float share = __fdiv_rn(1.0f, sum);
+  return {out.x * share, out.y * share, out.z * share, out.w * share};
+}
+
+// By the whole block: a warp has some of the parts, the last one puts them together. then(): by
+// each warp when it has done its own.
+template <class Then>
 __device__ __forceinline__ void prepare_attended(const TokenArguments& a, const Memory& m,
                                                  const TokenPhase& phase, MarkedVector* prepared,
-                                                 int block, uint32_t mark) {
+                                                 int block, uint32_t mark, const Then& then) {
   const int lane = lane_index();
   const int warp = warp_index();
   const int column = block * kColumns + 4 * lane;
@@ -118,39 +153,21 @@ __device__ __forceinline__ void prepare_attended(const TokenArguments& a, const 
   const int warps = min(a.splits, kTokenWarps);                // that have any
   auto* outs = reinterpret_cast<float4*>(m.scratch()) + lane;  // [warps, lanes]
   auto* weights = reinterpret_cast<float2*>(m.scratch() + 4 * kTokenThreads) + lane;
-  uint32_t signs = 0;
-  if (phase.signs != nullptr) signs = lane_signs(phase.signs + block * (kColumns / 8), lane);
-  PartSums own = {};
   if (there && warp < warps) {
-    own = gather_parts(a, column, mark);
+    const PartSums own = gather_parts(a, column, mark);
+    outs[warp * kWarp] = own.out;
     weights[warp * kWarp] = {own.maximum, own.sum};
   }
+  uint32_t signs = 0;
+  if (phase.signs != nullptr) signs = lane_signs(phase.signs + block * (kColumns / 8), lane);
   sync();
-  if (there && warp < warps) {
-    float highest = -INFINITY;
-    for (int w = 0; w < warps; ++w) highest = fmaxf(highest, weights[w * kWarp].x);
-    const float keep = shrink(own.maximum, highest);
-    outs[warp * kWarp] = {own.out.x * keep, own.out.y * keep, own.out.z * keep, own.out.w * keep};
-    weights[warp * kWarp].y = own.sum * keep;
-  }
-  sync();
-  if (warp == 0) {
-    float4 out = {0, 0, 0, 0};
-    float sum = there ? 0.0f : 1.0f;
-#pragma unroll 4
-    for (int w = 0; w < (there ? warps : 0); ++w) {
-      const float4 other = outs[w * kWarp];
-      out.x += other.x;
-      out.y += other.y;
-      out.z += other.z;
-      out.w += other.w;
-      sum += weights[w * kWarp].y;
-    }
+  if (warp == kLastWarp) {
+    const float4 out = merge_parts(outs, weights, warps, there);
     __syncwarp();
-    const float share = __fdiv_rn(1.0f, sum);
-    float x[4] = {out.x * share, out.y * share, out.z * share, out.w * share};
+    float x[4] = {out.x, out.y, out.z, out.w};
     publish_block(phase, prepared, block, x, 0, signs, mark);
   }
+  then();
   sync();
 }
 
@@ -166,16 +183,21 @@ __device__ __forceinline__ bool prepares(const TokenPhase& phase) {
   return (together ? static_cast<int>(blockIdx.x) : block_to_prepare()) < phase.blocks;
 }
 
+// then(): once by each warp, when it has nothing more to prepare.
+template <class Then>
 __device__ __forceinline__ void prepare(const TokenArguments& a, const Memory& m,
                                         const TokenPhase& phase, MarkedVector* prepared,
-                                        uint32_t mark) {
+                                        uint32_t mark, const Then& then) {
   if (phase.input != TokenInput::kAttended) {
     prepare_rows(phase, prepared, block_to_prepare(), mark);
+    then();
     return;
   }
-  for (auto block = static_cast<int>(blockIdx.x); block < phase.blocks;
-       block += static_cast<int>(gridDim.x)) {
-    prepare_attended(a, m, phase, prepared, block, mark);
+  const auto step = static_cast<int>(gridDim.x);
+  for (auto block = static_cast<int>(blockIdx.x); block < phase.blocks; block += step) {
+    prepare_attended(a, m, phase, prepared, block, mark, [&] {
+      if (block + step >= phase.blocks) then();
+    });
   }
 }
 

@@ -56,25 +56,45 @@ __device__ __forceinline__ void ask_rows(const TokenPhase& phase, float* to) {
   }
 }
 
-// given: what the phase's rows need. norm: of the input.
+// What a phase does with its sums, looked up before they are there.
+struct Finish {
+  const float* given;  // what the phase's rows need
+  Marked* marked;
+  float* target;
+  uint32_t mark;
+  TokenOutput output;
+  bool normed;
+};
+
+__device__ __forceinline__ Finish finish_of(const TokenArguments& a, const Memory& m,
+                                            const TokenPhase& phase) {
+  const int index = phase_index(m);
+  const uint32_t mark = a.mark + static_cast<uint32_t>(index) + 1;  // of the next phase
+  return {rows_of_phase(m, a, index),        phase.marked, phase.target, mark, phase.output,
+          phase.input == TokenInput::kNormed};
+}
+
+// norm: of the input.
 __device__ __forceinline__ float row_value(const Memory& m, const Row& row, const float* given,
                                            float norm) {
   const float factor = given[row.given] * kPerLevel;
   return row_sum(m, row.parts, row.given % 4) * factor * norm + row.bias;
 }
 
-__device__ __forceinline__ void finish_row(const Memory& m, const TokenPhase& phase,
-                                           const RowPair& rows, const float* given, float norm,
-                                           uint32_t mark) {
+__device__ __forceinline__ void finish_row(const Memory& m, const Finish& finish,
+                                           const RowPair& rows) {
   const int index = rows.row.index;
   if (index < 0) return;
-  float value = row_value(m, rows.row, given, norm);
-  if (phase.output == TokenOutput::kGated) {
-    value = __fdividef(value, 1.0f + __expf(-value)) * row_value(m, rows.up, given, norm);
+  const float norm = finish.normed ? m.shared->norm : 1.0f;
+  const float added = finish.output == TokenOutput::kAdd ? finish.given[rows.row.given + 4] : 0.0f;
+  float value = row_value(m, rows.row, finish.given, norm);
+  if (finish.output == TokenOutput::kGated) {
+    const float up = row_value(m, rows.up, finish.given, norm);
+    value = __fdividef(value, 1.0f + __expf(-value)) * up;
   }
-  if (phase.output == TokenOutput::kAdd) value += given[rows.row.given + 4];
-  if (phase.marked != nullptr) publish(phase.marked + index, value, mark);
-  if (phase.target != nullptr) phase.target[index] = value;
+  if (finish.output == TokenOutput::kAdd) value += added;
+  if (finish.marked != nullptr) publish(finish.marked + index, value, finish.mark);
+  if (finish.target != nullptr) finish.target[index] = value;
 }
 
 // A phase into shared memory, by one warp; visible after sync(). Also, on its way to the L2 cache,
@@ -110,9 +130,8 @@ __device__ __forceinline__ RowPair await_input(const TokenArguments& a, const Me
   const int index = phase_index(m);
   MarkedVector* prepared = a.prepared[index % 2];
   const uint32_t mark = a.mark + static_cast<uint32_t>(index);
-  if (prepares(phase)) {
-    prepare(a, m, phase, prepared, mark);  // all others wait for this
-    asking.wait();
+  if (prepares(phase)) {  // first: all others wait for this
+    prepare(a, m, phase, prepared, mark, [&] { asking.begin(m, phase); });
   } else {
     asking.begin(m, phase);
   }
@@ -127,35 +146,31 @@ __device__ __forceinline__ RowPair await_input(const TokenArguments& a, const Me
   return rows;
 }
 
-// Its results carry the number of the next phase. rows: of this thread.
-__device__ __forceinline__ void finish_product(const TokenArguments& a, const Memory& m,
-                                               const TokenPhase& phase, const RowPair& rows) {
-  const int index = phase_index(m);
-  const uint32_t mark = a.mark + static_cast<uint32_t>(index) + 1;
-  const float* given = rows_of_phase(m, a, index);
-  const float norm = is_normed(phase) ? m.shared->norm : 1.0f;
+// rows: of this thread.
+__device__ __forceinline__ void finish_product(const Memory& m, const TokenPhase& phase,
+                                               const Finish& finish, const RowPair& rows) {
+  finish_row(m, finish, rows);
   const int count = results_of(phase);
-  finish_row(m, phase, rows, given, norm, mark);
   for (int i = static_cast<int>(thread_index()) + kComputing; i < count; i += kComputing) {
-    finish_row(m, phase, rows_of(phase, i), given, norm, mark);
+    finish_row(m, finish, rows_of(phase, i));
   }
 }
 
-// A phase's product. Who prepared the input asks for codes after the others.
+// A phase's product.
 __device__ __forceinline__ void product(const TokenArguments& a, const Memory& m,
                                         const TokenPhase& phase) {
   Asking asking;
   const RowPair rows = await_input(a, m, phase, asking);
   sync();
-  if (prepares(phase)) asking.begin(m, phase);
   asking.fill();
   if (is_normed(phase) && results_of(phase) > 0 && warp_index() == kDescribingWarp) {
     find_norm(a, m, phase);
   }
   multiply_range(m, phase, asking);
   wait_all_copies();
+  const Finish finish = finish_of(a, m, phase);
   sync();
-  finish_product(a, m, phase, rows);
+  finish_product(m, phase, finish, rows);
 }
 
 }  // namespace upg::kernels::cuda

@@ -9,6 +9,15 @@ namespace upg::kernels::cuda {
 constexpr int kComputing = kTokenThreads;
 constexpr int kZeroBytes = 256;
 
+// What a block does of the attention: some heads that share a kv head, a part of the positions.
+struct AttentionUnit {
+  int index;
+  int kv_head;
+  int first_head;
+  int heads;
+  int split;  // from arguments.splits on: none
+};
+
 struct Shared {
   uint8_t zeros[kZeroBytes];  // aligned as the inputs
   TokenPhase phases[kPhaseEntries];
@@ -17,6 +26,7 @@ struct Shared {
   int cache_rows[kTokenThreads / 2];  // of attention: of each warp's first positions
   int phase_index[kTokenWarps];       // of each warp
   int newest_row;                     // of the position that comes with the token
+  AttentionUnit unit;                 // of this block, in every layer
   float norm;                         // what the sums of a normed input are multiplied by
 };
 

@@ -72,9 +72,6 @@ struct Asking {
     range.begin(described);
     ask_one(1);
   }
-  // Until begin(): nothing is asked for.
-  __device__ __forceinline__ void wait() { slot = kSlots * kSlotBytes; }
-
   // After begin(): all slots but one.
   __device__ __forceinline__ void fill() { ask_until(kSlots - 1); }
 
@@ -232,13 +229,22 @@ __device__ __forceinline__ RowParts row_parts(const TokenPhase& phase, int group
 
 // Of row r, without the row's factor.
 __device__ __forceinline__ float row_sum(const Memory& m, const RowParts& parts, int r) {
+  constexpr int kStep = kPartialFloats / 4;
+  constexpr int kAtOnce = 3;  // hardly a row group has more
   const auto* partial =
       reinterpret_cast<const float4*>(m.partial + kPartialFloats * parts.first) + r;
+  float4 lanes[kAtOnce] = {};
+#pragma unroll
+  for (int i = 0; i < kAtOnce; ++i) {
+    if (i < parts.count) lanes[i] = partial[i * kStep];
+  }
   float sum = 0;
+#pragma unroll
+  for (const float4& one : lanes) sum += (one.x + one.y) + (one.z + one.w);
 #pragma unroll 1
-  for (int i = 0; i < parts.count; ++i, partial += kPartialFloats / 4) {
-    const float4 lanes = *partial;
-    sum += (lanes.x + lanes.y) + (lanes.z + lanes.w);
+  for (int i = kAtOnce; i < parts.count; ++i) {
+    const float4 one = partial[i * kStep];
+    sum += (one.x + one.y) + (one.z + one.w);
   }
   return sum;
 }
