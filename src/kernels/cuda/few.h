@@ -15,22 +15,9 @@ struct InputNorm {
   float epsilon = 0;
 };
 
-// The cache of a step in which every sequence has one token, to be brought to the L2 cache.
-struct CacheAhead {
-  const std::byte* k = nullptr;
-  const std::byte* v = nullptr;
-  const int32_t* pages = nullptr;
-  const int32_t* page_base = nullptr;
-  const int32_t* positions = nullptr;
-  int tokens = 0;  // 0: nothing
-  int window = 0;
-  int page_bytes = 0;  // of all kv heads
-};
-
 // What becomes of the sums of a product.
 struct FewEnd {
-  CacheAhead cache;  // for the kernel that comes next
-  InputNorm norm;    // that sums are multiplied by
+  InputNorm norm;  // that sums are multiplied by
   // Rows are gate, then up, in multiples of 8: the output is silu(gate) * up.
   int gated = 0;
   // Not nullptr: the output, added to and in whole blocks of 128 rows, times weight [rows] becomes

@@ -216,31 +216,6 @@ __device__ __forceinline__ void finish(const FewArguments& a, const FewShare& sh
   }
 }
 
-// To the L2 cache. bytes, from: multiples of 16.
-__device__ __forceinline__ void prefetch_bulk(const void* from, int bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-}
-
-// By a warp of each block, which takes a share of one token's pages.
-__device__ __forceinline__ void prefetch_cache(const CacheAhead& c) {
-  constexpr int kBytes = 16 << 10;  // at a time
-  if (c.tokens == 0) return;
-  const auto block = static_cast<int>(blockIdx.x);
-  const int token = block % c.tokens;
-  const int blocks = (static_cast<int>(gridDim.x) - token + c.tokens - 1) / c.tokens;
-  const int position = c.positions[token];
-  const int first = c.window > 0 ? max(0, position - c.window + 1) / kPageTokens : 0;
-  const int parts = 2 * ((c.page_bytes + kBytes - 1) / kBytes);
-  const int count = (position / kPageTokens + 1 - first) * parts;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  for (int i = block / c.tokens + lane * blocks; i < count; i += kWarp * blocks) {
-    const int64_t page = c.pages[c.page_base[token] + first + i / parts];
-    const int offset = i % parts / 2 * kBytes;
-    const std::byte* at = (i % 2 == 0 ? c.k : c.v) + page * c.page_bytes + offset;
-    prefetch_bulk(at, min(kBytes, c.page_bytes - offset));
-  }
-}
-
 // What will be read then, on its way to the L2 cache.
 __device__ __forceinline__ void prefetch_end(const FewArguments& a, const FewShare& share) {
   constexpr int kLine = 32;  // rows

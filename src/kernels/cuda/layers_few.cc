@@ -91,31 +91,14 @@ void FewLayers::multiply(const Linear& linear, int input_index, float* y, int64_
   }
 }
 
-// Nothing where much else would have to leave the L2 cache for it.
-CacheAhead FewLayers::cache_ahead(const LayerStep& layer, const StepView& step) const {
-  constexpr int64_t kMostBytes = int64_t{24} << 20;
-  const AttentionShape& shape = layer.attention;
-  const auto row = static_cast<int64_t>(kv_row_bytes(layer.cache.k_type, shape.head_dim));
-  if (2 * row * shape.kv_heads * longest_ * tokens_ > kMostBytes) return {};
-  return {.k = layer.cache.k,
-          .v = layer.cache.v,
-          .pages = step.pages,
-          .page_base = step.page_base,
-          .positions = step.positions,
-          .tokens = tokens_,
-          .window = shape.window,
-          .page_bytes = static_cast<int>(row * shape.kv_heads * kPageTokens)};
-}
-
 // A product whose input has no norm yet. What it leaves to those who take its output: of many
 // inputs the norm, and gate times up.
 InputNorm FewLayers::multiply_normed(const Linear& linear, float* y, bool gated,
-                                     const InputNorm& norm, const CacheAhead& cache) {
+                                     const InputNorm& norm) {
   if (few_) {
     FewEnd end;
     end.norm = norm;
     end.gated = gated ? 1 : 0;
-    end.cache = cache;
     multiply(linear, kNormed, y, gated ? linear.rows / 2 : linear.rows, false, end);
     return {};
   }
@@ -155,13 +138,13 @@ void FewLayers::run_layer(const LayerStep& layer, const StepView& step) {
   auto* floats = floats_.as<float>();
   const InputNorm norm = {squares_.as<float>(), static_cast<int>(layer.hidden / kBlock),
                           static_cast<int>(layer.hidden), layer.norm_epsilon};
-  attend(layer, multiply_normed(w.qkv, floats, false, norm, cache_ahead(layer, step)), step);
+  attend(layer, multiply_normed(w.qkv, floats, false, norm), step);
   FewEnd prepared;
   prepared.squares = squares_.as<float>();
   prepared.weight = w.mlp_norm.floats();
   prepared.to = tiles(kNormed, w.gate_up);
   multiply(w.attention_out, kPlain, layer.x, layer.hidden, true, prepared);
-  const InputNorm gated_norm = multiply_normed(w.gate_up, floats, true, norm, {});
+  const InputNorm gated_norm = multiply_normed(w.gate_up, floats, true, norm);
   if (few_) {
     plain_to_tiles(floats, tokens_, layer.intermediate, tiles(kPlain, w.down), stream_);
   } else {
@@ -188,7 +171,6 @@ bool FewLayers::run(const LayerStep& layer, StepTables& tables, const ProductScr
   scaled_to_tiles(layer.x, layer.weights->attention_norm.floats(), tokens_, layer.hidden,
                   tiles(kNormed, qkv), squares_.as<float>(), stream_);
   launched("inputs of a product");
-  longest_ = shape.window > 0 ? std::min(shape.window, tables.longest()) : tables.longest();
   plan_ =
       plan_few_attention(tables.positions(), shape.kv_heads, shape.window, limits_.multiprocessors);
   run_layer(layer, step);

@@ -30,9 +30,7 @@ class FewLayers {
   InputView input(int index, const Linear& linear) const;
   void multiply(const Linear& linear, int input_index, float* y, int64_t stride, bool add,
                 const FewEnd& end);
-  InputNorm multiply_normed(const Linear& linear, float* y, bool gated, const InputNorm& norm,
-                            const CacheAhead& cache);
-  CacheAhead cache_ahead(const LayerStep& layer, const StepView& step) const;
+  InputNorm multiply_normed(const Linear& linear, float* y, bool gated, const InputNorm& norm);
   void attend(const LayerStep& layer, const InputNorm& norm, const StepView& step);
   void run_layer(const LayerStep& layer, const StepView& step);
   void launched(std::string_view what);
@@ -42,7 +40,6 @@ class FewLayers {
   ProductScratch scratch_ = {};
   bool few_ = false;  // at most kFewInputs
   int tokens_ = 0;
-  int longest_ = 0;  // positions
   int tiled_rows_ = 0;
   int launches_ = 0;
   FewAttentionPlan plan_ = {};

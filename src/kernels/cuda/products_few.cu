@@ -98,7 +98,6 @@ __global__ void __launch_bounds__(kFewThreads, 1)
   }
   find_norms<kInputs>(a, shared);
   asking.fill();  // not before: what has been asked for delays the inputs
-  if (warp == kFewWarps - 1) prefetch_cache(a.end.cache);
   FewSums<L> sums;
   sums.clear();
   const FewPieces pieces = {base, base + a.ended_at};
