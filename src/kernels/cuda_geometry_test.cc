@@ -248,20 +248,29 @@ TEST(CudaGeometry, GroupsOfWholeBlocksAreBlocks) {
   }
 }
 
+FewAttentionPlan attention_plan(const std::vector<int32_t>& positions, int kv_heads, int window) {
+  return plan_few_attention(positions, kv_heads, window, 132);
+}
+
 TEST(CudaGeometry, AttentionOfAFewSequencesFillsTheDevice) {
-  const auto plan = [](const std::vector<int32_t>& positions, int kv_heads, int window) {
-    return plan_few_attention(positions, kv_heads, window, 132);
+  const auto same = [](int tokens, int position) {
+    return std::vector<int32_t>(static_cast<size_t>(tokens), position);
   };
-  EXPECT_EQ(plan({29, 29}, 10, 0).items, 20);
-  EXPECT_EQ(plan(std::vector<int32_t>(8, 511), 10, 0).items, 320);
-  EXPECT_EQ(plan(std::vector<int32_t>(32, 511), 10, 0).items, 320);
-  EXPECT_EQ(plan(std::vector<int32_t>(32, 511), 32, 0).items, 1024);
-  EXPECT_EQ(plan(std::vector<int32_t>(2, 16383), 10, 0).items, 380);
-  EXPECT_EQ(plan(std::vector<int32_t>(2, 16383), 10, 100).items, 40);
-  // One long sequence is divided where all others are left whole.
+  EXPECT_EQ(attention_plan(same(2, 29), 10, 0).items, 20);
+  EXPECT_EQ(attention_plan(same(2, 29), 10, 0).blocks, 20);
+  EXPECT_EQ(attention_plan(same(8, 511), 10, 0).items, 390);
+  EXPECT_EQ(attention_plan(same(8, 511), 10, 0).blocks, 132);
+  EXPECT_EQ(attention_plan(same(32, 511), 10, 0).items, 390);
+  EXPECT_EQ(attention_plan(same(32, 511), 32, 0).items, 1024);
+  EXPECT_EQ(attention_plan(same(32, 511), 32, 0).blocks, 342);
+  EXPECT_EQ(attention_plan(same(2, 16383), 10, 100).items, 40);
+  EXPECT_EQ(attention_plan(same(32, 511), 64, 0).items, 2048);
+}
+
+TEST(CudaGeometry, OneLongSequenceIsDividedWhereOthersAreLeftWhole) {
   std::vector<int32_t> positions(31, 511);
   positions.push_back(8191);
-  const FewAttentionPlan mixed = plan(positions, 10, 0);
+  const FewAttentionPlan mixed = attention_plan(positions, 10, 0);
   EXPECT_LE(mixed.items, 400);
   EXPECT_GE(mixed.item_tiles, 32);
   EXPECT_LE(mixed.item_tiles, 64);

@@ -33,13 +33,14 @@ struct Shape {
   std::string_view codec;
   bool split_qkv;
   int window;
+  kernels::KvType cache = kernels::KvType::kF16;
 };
 
 class Layers {
  public:
   static constexpr int kLayers = 2;
 
-  Layers(const Shape& shape, int sequences) : sequences_(sequences) {
+  Layers(const Shape& shape, int sequences) : sequences_(sequences), cache_(shape.cache) {
     Random random(7);
     config_.layers = kLayers;
     config_.hidden = shape.hidden;
@@ -86,6 +87,7 @@ class Layers {
         caches.push_back(zeros(backend));
         *to = caches.back().bytes();
       }
+      steps.back().cache.k_type = steps.back().cache.v_type = cache_;
     }
     std::vector<float> out;
     for (const int past : {0, 1, 150}) {
@@ -150,7 +152,7 @@ class Layers {
 
   Buffer zeros(Backend& backend) const {
     const auto& a = config_.attention;
-    const size_t bytes = kernels::kv_row_bytes(kernels::KvType::kF16, a.head_dim) *
+    const size_t bytes = kernels::kv_row_bytes(cache_, a.head_dim) *
                          static_cast<size_t>(a.kv_heads * kPageTokens * kPages * sequences_);
     const std::vector<std::byte> zero(bytes);
     Buffer buffer = backend.allocate(bytes);
@@ -173,6 +175,7 @@ class Layers {
   }
 
   int sequences_;
+  kernels::KvType cache_;
   ModelConfig config_;
   std::vector<Matrices> matrices_;
   std::vector<std::vector<float>> norms_;
@@ -196,11 +199,17 @@ double difference(const std::vector<float>& a, const std::vector<float>& b, int 
 }
 
 TEST(LayerStep, SaysWhatSingleOperationsSay) {
-  const Shape shapes[] = {
-      {256, 1024, 4, 1, 64, "path3", false, 0},  {384, 640, 4, 2, 128, "path4", true, 0},
-      {768, 2688, 12, 3, 64, "path2", false, 0}, {1280, 4480, 10, 5, 128, "path3", false, 100},
-      {512, 896, 8, 1, 128, "int8", false, 0},   {512, 768, 4, 4, 128, "path3-one", true, 0},
-      {256, 512, 2, 1, 128, "sparse", false, 0}};
+  const Shape shapes[] = {{256, 1024, 4, 1, 64, "path3", false, 0},
+                          {384, 640, 4, 2, 128, "path4", true, 0},
+                          {768, 2688, 12, 3, 64, "path2", false, 0},
+                          {1280, 4480, 10, 5, 128, "path3", false, 100},
+                          {512, 896, 8, 1, 128, "int8", false, 0},
+                          {512, 768, 4, 4, 128, "path3-one", true, 0},
+                          {256, 512, 2, 1, 128, "sparse", false, 0},
+                          {512, 768, 8, 2, 96, "path3", false, 0},
+                          {768, 768, 12, 3, 64, "path3", false, 90, kernels::KvType::kQ8},
+                          {512, 768, 8, 2, 96, "path3", false, 0, kernels::KvType::kQ8},
+                          {1280, 896, 10, 5, 128, "path3", false, 0, kernels::KvType::kQ8}};
   for (const kernels::BackendRow* row : kernels::runnable_backends()) {
     if (row->device != "cuda") continue;
     const auto backend = kernels::make_backend(*row, 1);

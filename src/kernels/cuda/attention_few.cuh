@@ -4,14 +4,16 @@
 // of them to end puts their parts together, in their order.
 //
 // The cache is read at the memory's speed when enough of it is on its way at any time: each warp
-// has slots in shared memory for its next tiles, and asks for the first ones before anybody has
-// been waited for, since no kernel that still runs writes positions of earlier steps.
+// has slots in shared memory, to which bulk copies bring its next tiles. It asks for the first one
+// before anybody has been waited for, since no kernel that still runs writes positions of earlier
+// steps, and for others behind the queries: what is asked for before delays them.
 #pragma once
 
 #include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/cuda/block.cuh"
 #include "kernels/cuda/few.h"
 #include "kernels/cuda/input_norm.cuh"
+#include "kernels/cuda/wgmma.cuh"
 
 namespace upg::kernels::cuda {
 
@@ -31,15 +33,19 @@ struct Team {
   }
 };
 
+// Slots of each warp are those of its next tiles, keys and values.
 template <class Tiles, int kSlots>
 struct TeamMemory {
+  static constexpr int kSlotBytes = 2 * kTilePositions * Tiles::kMostRowBytes;
   // Then what the warps have gathered.
-  alignas(128) uint8_t slots[kTeamWarps][kSlots * Tiles::kBytes];
+  alignas(128) uint8_t slots[kTeamWarps][kSlots * kSlotBytes];
   QueryTile query;
-  float vectors[kTileHeads + 2][kFastHeadDim];  // heads' q, then k, v
-  int last;                                     // whether the item is the last of its kv head
+  float vectors[kTileHeads + 2][kFastHeadDim];          // heads' q, then k, v
+  alignas(16) uint8_t newest[2][Tiles::kMostRowBytes];  // k and v as the cache has them
+  uint64_t full[kTeamWarps][kSlots];                    // whether a tile is there
+  int last;  // whether the item is the last of its kv head
 
-  static_assert(kSlots * Tiles::kBytes >= kTileHeads * kPartFloats * sizeof(float));
+  static_assert(kSlots * kSlotBytes >= kTileHeads * kPartFloats * sizeof(float));
   __device__ __forceinline__ float* gathered(int warp, int head) {
     return reinterpret_cast<float*>(slots[warp]) + head * kPartFloats;
   }
@@ -65,8 +71,8 @@ __device__ __forceinline__ AttentionItem attention_item(const FewAttention& a, i
   if (lane < a.step.tokens) {
     position = a.step.positions[lane];
     page_base = a.step.page_base[lane];
-    items =
-        a.shape.kv_heads * attention_parts(attention_tiles(position, a.shape.window), a.item_tiles);
+    items = a.shape.kv_heads *
+            attention_parts(attention_tiles(position, a.shape.window), a.plan.tiles_of(lane));
   }
   int end = items;
 #pragma unroll
@@ -81,7 +87,7 @@ __device__ __forceinline__ AttentionItem attention_item(const FewAttention& a, i
   item.position = __shfl_sync(kAllLanes, position, item.token);
   item.page_base = __shfl_sync(kAllLanes, page_base, item.token);
   const Span all = attention_tiles(item.position, a.shape.window);
-  item.parts = attention_parts(all, a.item_tiles);
+  item.parts = attention_parts(all, a.plan.tiles_of(item.token));
   item.kv_head = skipped / item.parts;
   item.part = skipped % item.parts;
   item.tiles = span_of(all.end - all.begin, item.part, item.parts);
@@ -90,7 +96,8 @@ __device__ __forceinline__ AttentionItem attention_item(const FewAttention& a, i
   return item;
 }
 
-template <class Tiles, int kSlots>
+// kSets: of heads that share a kv head.
+template <class Tiles, int kSlots, int kSets>
 class ItemAttention {
  public:
   using Memory = TeamMemory<Tiles, kSlots>;
@@ -102,8 +109,14 @@ class ItemAttention {
     heads_ = a.shape.heads / a.shape.kv_heads;
     const int tiles = item_.tiles.end - item_.tiles.begin;
     count_ = (tiles - team.warp() + kTeamWarps - 1) / kTeamWarps;
-#pragma unroll
-    for (int i = 0; i < kSlots; ++i) ask(i);
+    if (team.lane() == 0) {
+      for (int i = 0; i < kSlots; ++i) barrier_init(&memory.full[team.warp()][i], 1);
+      barriers_ready();
+    }
+    __syncwarp();
+    ask(0);
+    find_newest();
+    clear_heads();
   }
 
   // When qkv is there.
@@ -132,115 +145,154 @@ class ItemAttention {
     return item_.tiles.begin + team_.warp() + index * kTeamWarps;
   }
   __device__ __forceinline__ uint8_t* slot(int index) const {
-    return memory_.slots[team_.warp()] + index % kSlots * Tiles::kBytes;
+    return memory_.slots[team_.warp()] + index % kSlots * Memory::kSlotBytes;
   }
+  __device__ __forceinline__ int tile_bytes() const { return kTilePositions * a_.row_bytes; }
   __device__ __forceinline__ bool has_newest() const { return item_.part + 1 == item_.parts; }
-  // Of the tile: the positions that the token sees, up to `end`.
-  __device__ __forceinline__ SeenPlaces seen(int tile, int end) const {
+  // Of the tile.
+  __device__ __forceinline__ SeenPlaces seen(int tile) const {
     const int window = a_.shape.window;
     const int begin = window > 0 ? item_.position - window + 1 : 0;
-    return {begin - tile * kTilePositions, end - tile * kTilePositions};
+    return {begin - tile * kTilePositions, item_.position + 1 - tile * kTilePositions};
   }
 
-  // Row 0 of the warp's tile `index` among the cache's rows.
+  // Where the tile begins among the cache's rows.
   __device__ __forceinline__ int64_t first_row(int page, int tile) const {
-    constexpr int kPageTiles = kPageTokens / kTilePositions;
     return (static_cast<int64_t>(page) * a_.shape.kv_heads + item_.kv_head) * kPageTokens +
            tile % kPageTiles * kTilePositions;
   }
 
-  // Every call closes a group of copies.
+  // The warp's tile `index`, in its turn.
   __device__ __forceinline__ void ask(int index) {
-    constexpr int kPageTiles = kPageTokens / kTilePositions;
-    if (index < count_) {
-      if (index % kWarp == 0) {  // the pages of the warp's next tiles, a lane each
-        const int ahead = min(tile(index + team_.lane()), item_.tiles.end - 1);
-        pages_ = a_.step.pages[item_.page_base + ahead / kPageTiles];
-      }
-      const int page = __shfl_sync(kAllLanes, pages_, index % kWarp);
-      const int64_t at = first_row(page, tile(index)) * a_.row_bytes;
-      Tiles::ask(slot(index), reinterpret_cast<const uint8_t*>(a_.cache.k) + at,
-                 reinterpret_cast<const uint8_t*>(a_.cache.v) + at, a_.shape.head_dim,
-                 seen(tile(index), item_.position));
+    if (index >= count_) return;
+    if (index % kWarp == 0) {  // the pages of the warp's next tiles, a lane each
+      const int ahead = min(tile(index + team_.lane()), item_.tiles.end - 1);
+      pages_ = a_.step.pages[item_.page_base + ahead / kPageTiles];
     }
-    close_copies();
+    const int page = __shfl_sync(kAllLanes, pages_, index % kWarp);
+    if (team_.lane() != 0) return;
+    const int64_t at = first_row(page, tile(index)) * a_.row_bytes;
+    uint64_t* full = &memory_.full[team_.warp()][index % kSlots];
+    barrier_expect(full, 2 * tile_bytes());
+    copy_bulk(slot(index), a_.cache.k + at, tile_bytes(), full);
+    copy_bulk(slot(index) + tile_bytes(), a_.cache.v + at, tile_bytes(), full);
+  }
+
+  // ---- vectors
+
+  __device__ __forceinline__ void find_newest() {
+    if (!has_newest()) return;
+    const int tile = item_.position / kTilePositions;
+    const int page = a_.step.pages[item_.page_base + tile / kPageTiles];
+    newest_row_ = first_row(page, tile) + item_.position % kTilePositions;
+  }
+
+  // Queries of heads that there are not.
+  __device__ __forceinline__ void clear_heads() {
+    for (int i = team_.thread; i < kHalfSteps * kWarp; i += kTeamThreads) {
+      if (i % kWarp / 4 >= heads_) memory_.query.part[i / kWarp][i % kWarp] = {0, 0, 0, 0};
+    }
   }
 
   // q of the heads, and k and v where the item has the newest position, normed and turned: a warp
-  // each.
+  // each. The warps' other first tiles are asked for behind them.
   __device__ __forceinline__ void load_vectors() {
     constexpr int kRounds = (kTileHeads + 2 + kTeamWarps - 1) / kTeamWarps;
     const int lane = team_.lane();
+    const AttentionShape& shape = a_.shape;
     const int count = heads_ + (has_newest() ? 2 : 0);
     const float* from = a_.qkv + static_cast<int64_t>(item_.token) *
-                                     (a_.shape.heads + 2 * a_.shape.kv_heads) * a_.shape.head_dim;
+                                     (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
     float4 vector[kRounds];
 #pragma unroll
     for (int r = 0; r < kRounds; ++r) {
       const int i = team_.warp() + r * kTeamWarps;
-      vector[r] = {0, 0, 0, 0};
-      if (i < count && 4 * lane < a_.shape.head_dim) {
-        const int head = i < heads_
-                             ? item_.kv_head * heads_ + i
-                             : a_.shape.heads + item_.kv_head + (i - heads_) * a_.shape.kv_heads;
-        vector[r] = __ldcg(reinterpret_cast<const float4*>(from + head * a_.shape.head_dim) + lane);
-      }
+      if (i >= count || 4 * lane >= shape.head_dim) continue;
+      const int head = i < heads_ ? item_.kv_head * heads_ + i
+                                  : shape.heads + item_.kv_head + (i - heads_) * shape.kv_heads;
+      vector[r] = __ldcg(reinterpret_cast<const float4*>(from + head * shape.head_dim) + lane);
     }
-    const HeadTurn turn(a_.step.cos, a_.step.sin, item_.token, a_.shape.rotary_dims / 2, lane);
-    const float norm = norm_of(a_.norm, item_.token, lane);
+    const HeadTurn turn(a_.step.cos, a_.step.sin, item_.token, shape.rotary_dims / 2, lane);
+    const AskedNorm asked(a_.norm, item_.token, lane);
+#pragma unroll
+    for (int i = 1; i < kSlots; ++i) ask(i);
+    const float norm = asked.get();
 #pragma unroll
     for (int r = 0; r < kRounds; ++r) {
       const int i = team_.warp() + r * kTeamWarps;
-      const float4 v = {vector[r].x * norm, vector[r].y * norm, vector[r].z * norm,
-                        vector[r].w * norm};
-      if (i < count) set_vector(i, v, turn);
-      if (i < kTileHeads) {
-        const int at = lane / 4 * kWarp + 4 * i + lane % 4;
-        fill_query(memory_.query, at, i < heads_ ? memory_.vectors[i] : nullptr, a_.shape.head_dim);
-      }
+      if (i >= count || 4 * lane >= shape.head_dim) continue;
+      const float4& v = vector[r];
+      reinterpret_cast<float4*>(memory_.vectors[i])[lane] = {v.x * norm, v.y * norm, v.z * norm,
+                                                             v.w * norm};
     }
+#pragma unroll 1
+    for (int i = team_.warp(); i < count; i += kTeamWarps) set_vector(i, turn);
   }
 
-  __device__ __forceinline__ void set_vector(int i, const float4& v, const HeadTurn& turn) {
+  __device__ __forceinline__ void set_vector(int i, const HeadTurn& turn) {
     const int lane = team_.lane();
-    float* to = memory_.vectors[i];
-    *reinterpret_cast<float4*>(to + 4 * lane) = v;
+    float* vector = memory_.vectors[i];
     __syncwarp();
     if (i <= heads_) {
       const float* weight = i < heads_ ? a_.q_norm : a_.k_norm;
-      if (weight != nullptr) norm_head(to, weight, a_.epsilon, a_.shape.head_dim, lane);
-      turn.apply(to, lane);
+      if (weight != nullptr) norm_head(vector, weight, a_.epsilon, a_.shape.head_dim, lane);
+      turn.apply(vector, lane);
     }
-    if (i < heads_) return;
-    constexpr int kPageTiles = kPageTokens / kTilePositions;
-    const int tile = item_.position / kTilePositions;
-    const int page = a_.step.pages[item_.page_base + tile / kPageTiles];
-    std::byte* rows = i == heads_ ? a_.cache.k : a_.cache.v;
-    auto* row = reinterpret_cast<uint8_t*>(
-        rows + (first_row(page, tile) + item_.position % kTilePositions) * a_.row_bytes);
-    store_row(row, a_.cache.k_type, a_.shape.head_dim, lane, [to](int d) { return to[d]; });
+    if (i < heads_) {
+      fill_query(memory_.query, lane / 4 * kWarp + 4 * i + lane % 4, vector, a_.shape.head_dim);
+      return;
+    }
+    uint8_t* row = memory_.newest[i - heads_];
+    store_row(row, Tiles::kType, a_.shape.head_dim, lane, [vector](int d) { return vector[d]; });
+    __syncwarp();
+    std::byte* cache = i == heads_ ? a_.cache.k : a_.cache.v;
+    copy_row(reinterpret_cast<uint8_t*>(cache) + newest_row_ * a_.row_bytes, row);
   }
+
+  __device__ __forceinline__ void copy_row(uint8_t* to, const uint8_t* from) const {
+    for (int i = team_.lane(); i < a_.row_bytes / 2; i += kWarp) {
+      reinterpret_cast<uint16_t*>(to)[i] = reinterpret_cast<const uint16_t*>(from)[i];
+    }
+  }
+
+  // ---- attending
 
   __device__ __forceinline__ void gather() {
     const float factor = a_.shape.scale * 1.44269504f;
-    const int newest = has_newest() ? item_.position / kTilePositions : -1;
-    HalfGathered state;
+    const int newest = item_.position / kTilePositions;
+    const SetQueries<kSets> queries(memory_.query);
+    SetSums<kSets> sums;
 #pragma unroll 1
     for (int i = 0; i < count_; ++i) {
-      wait_copies<kSlots - 1>();
-      __syncwarp();
-      if (tile(i) == newest) {
-        Tiles::put(slot(i), memory_.vectors[heads_], memory_.vectors[heads_ + 1],
-                   item_.position % kTilePositions, a_.shape.head_dim);
-        __syncwarp();
-      }
-      Tiles::add(slot(i), memory_.query, a_.shape.head_dim, seen(tile(i), item_.position + 1),
-                 factor, state);
+      barrier_wait(&memory_.full[team_.warp()][i % kSlots], i / kSlots % 2);
+      const SeenPlaces places = seen(tile(i));
+      if (!places.all() || tile(i) == newest) complete(slot(i), places);
+      Tiles::add(slot(i), slot(i) + tile_bytes(), a_.row_bytes, queries, places, factor, sums);
       __syncwarp();
       ask(i + kSlots);
     }
-    sum_lanes(state);
-    Tiles::store(state, a_.shape.scale, memory_.gathered(team_.warp(), team_.lane() / 4));
+    store_sums<Tiles>(sums, a_.shape.scale,
+                      [this](int head) { return memory_.gathered(team_.warp(), head); });
+  }
+
+  // bytes: even; none if negative.
+  __device__ __forceinline__ void clear(uint8_t* at, int bytes) const {
+    for (int i = team_.lane(); i < bytes / 2; i += kWarp) reinterpret_cast<uint16_t*>(at)[i] = 0;
+  }
+
+  // The newest position, which the cache had not when the tile was copied, and zeros for values
+  // that are not seen: what lies there may be no number.
+  __device__ __forceinline__ void complete(uint8_t* tile, const SeenPlaces& places) {
+    uint8_t* values = tile + tile_bytes();
+    const int newest = places.last - 1;
+    if (newest < kTilePositions) {
+      copy_row(tile + newest * a_.row_bytes, memory_.newest[0]);
+      copy_row(values + newest * a_.row_bytes, memory_.newest[1]);
+    }
+    clear(values, places.first * a_.row_bytes);
+    clear(values + places.last * a_.row_bytes, tile_bytes() - places.last * a_.row_bytes);
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");  // before the slot's next copy
+    __syncwarp();
   }
 
   // ---- putting parts together
@@ -299,6 +351,8 @@ class ItemAttention {
     }
   }
 
+  static constexpr int kPageTiles = kPageTokens / kTilePositions;
+
   const FewAttention& a_;
   AttentionItem item_;
   Team team_;
@@ -306,6 +360,7 @@ class ItemAttention {
   int heads_;  // that share the kv head
   int count_;  // tiles of the warp
   int pages_ = 0;
+  int64_t newest_row_ = 0;
 };
 
 }  // namespace upg::kernels::cuda

@@ -103,55 +103,9 @@ __device__ __forceinline__ uint32_t word_of(const uint4& vector, int i) {
   return i == 0 ? vector.x : i == 1 ? vector.y : i == 2 ? vector.z : vector.w;
 }
 
-// The places of a tile whose positions are attended to: [first, last).
-struct SeenPlaces {
-  int first;
-  int last;
-
-  __device__ __forceinline__ bool has(int place) const { return place >= first && place < last; }
-};
-
-// The places before `count`, which may be more than there are.
-struct SeenCount {
-  int count;
-
-  __device__ __forceinline__ bool has(int place) const { return place < count; }
-};
-
-// A tile's scores of two places and eight further become weights. Returns what `state.out` is to be
-// multiplied by.
-template <class Seen>
-__device__ __forceinline__ float weigh(float (&score)[2][4], const Seen& seen, float factor,
-                                       HalfGathered& state) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  float highest = state.maximum;
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int c = 0; c < 2; ++c) {
-      if (!seen.has(8 * n + lane % 4 * 2 + c)) score[n][c] = -INFINITY;
-      highest = fmaxf(highest, score[n][c]);
-    }
-  }
-  highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 1));
-  highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 2));
-  const float base = highest * factor;  // finite: a position is always seen
-  const float keep = exp2f(fmaf(state.maximum, factor, -base));
-  state.maximum = highest;
-  state.sum *= keep;
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int c = 0; c < 2; ++c) score[n][c] = exp2f(fmaf(score[n][c], factor, -base));
-    state.sum += score[n][0] + score[n][1];
-  }
-  return keep;
-}
-
-// Tile: HalfTile or alike. seen: SeenPlaces or alike, at least one. factor: of scores, times
-// log2(e).
-template <class Tile, class Seen>
-__device__ __forceinline__ void add_tile(const Tile& tile, const QueryTile& q, const Seen& seen,
+// Tile: HalfTile or alike. factor: of scores, times log2(e).
+template <class Tile>
+__device__ __forceinline__ void add_tile(const Tile& tile, const QueryTile& q, int first, int last,
                                          float factor, HalfGathered& state) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   float score[2][4] = {};
@@ -172,11 +126,30 @@ __device__ __forceinline__ void add_tile(const Tile& tile, const QueryTile& q, c
       }
     }
   }
-  const float keep = weigh(score, seen, factor, state);
+  float highest = state.maximum;
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      if (first + 8 * n + lane % 4 * 2 + c >= last) score[n][c] = -INFINITY;
+      highest = fmaxf(highest, score[n][c]);
+    }
+  }
+  highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 1));
+  highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 2));
+  const float base = highest * factor;  // finite: the first position is always seen
+  const float keep = exp2f(fmaf(state.maximum, factor, -base));
+  state.maximum = highest;
+  state.sum *= keep;
   uint32_t high[4] = {};
   uint32_t low[4] = {};
 #pragma unroll
-  for (int n = 0; n < 2; ++n) split_halves(score[n][0], score[n][1], high[2 * n], low[2 * n]);
+  for (int n = 0; n < 2; ++n) {
+    const float x = exp2f(fmaf(score[n][0], factor, -base));
+    const float y = exp2f(fmaf(score[n][1], factor, -base));
+    state.sum += x + y;
+    split_halves(x, y, high[2 * n], low[2 * n]);
+  }
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const uint4 values[4] = {tile.values(0, i), tile.values(1, i), tile.values(2, i),
@@ -211,7 +184,7 @@ __device__ __forceinline__ void gather_halves(const CacheView& cache, const Quer
   for (int p = first; p < last; p += step) {
     HalfTile tile;
     load_tile(cache, p, last, head_dim, tile);
-    add_tile(tile, q, SeenCount{last - p}, factor, state);
+    add_tile(tile, q, p, last, factor, state);
   }
   sum_lanes(state);
 }
@@ -247,17 +220,32 @@ struct CombinedDims {
 // read(part, i): floats i ... i + 3 of a part, as store_gathered() leaves it.
 template <class Read>
 __device__ __forceinline__ CombinedDims combine_dims(int parts, int dim, const Read& read) {
+  constexpr int kAtOnce = 4;  // parts that are asked for together
   CombinedDims c;
-#pragma unroll 4
-  for (int p = 0; p < parts; ++p) c.maximum = fmaxf(c.maximum, read(p, kFastHeadDim).x);
-#pragma unroll 4
-  for (int p = 0; p < parts; ++p) {
-    const float4 end = read(p, kFastHeadDim);
-    const float4 sums = read(p, dim);
-    const float keep = shrink(end.x, c.maximum);
-    c.sum += end.y * keep;
-    c.dims[0] += sums.x * keep, c.dims[1] += sums.y * keep;
-    c.dims[2] += sums.z * keep, c.dims[3] += sums.w * keep;
+  for (int first = 0; first < parts; first += kAtOnce) {
+    float4 end[kAtOnce];
+    float4 sums[kAtOnce];
+    float highest = c.maximum;
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) {
+      const bool there = first + u < parts;
+      end[u] = there ? read(first + u, kFastHeadDim) : float4{-INFINITY, 0, 0, 0};
+      sums[u] = there ? read(first + u, dim) : float4{0, 0, 0, 0};
+    }
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) highest = fmaxf(highest, end[u].x);
+    const float before = shrink(c.maximum, highest);
+    c.maximum = highest;
+    c.sum *= before;
+#pragma unroll
+    for (int d = 0; d < 4; ++d) c.dims[d] *= before;
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) {
+      const float keep = shrink(end[u].x, highest);
+      c.sum += end[u].y * keep;
+      c.dims[0] += sums[u].x * keep, c.dims[1] += sums[u].y * keep;
+      c.dims[2] += sums[u].z * keep, c.dims[3] += sums[u].w * keep;
+    }
   }
   return c;
 }

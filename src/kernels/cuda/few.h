@@ -52,12 +52,12 @@ struct FewAttention {
   KvLayer cache;
   StepView step;
   TileForm to;
-  int row_bytes;   // of the cache
-  int item_tiles;  // as FewAttentionPlan
-  float* parts;    // of items where sequences are divided, of each and head so many as kPartFloats
-  int* counters;   // [tokens, kv heads], likewise; zero between uses
+  int row_bytes;  // of the cache
+  FewAttentionPlan plan;
+  float* parts;   // of items where sequences are divided, of each and head so many as kPartFloats
+  int* counters;  // [tokens, kv heads], likewise; zero between uses
 };
 bool has_few_attention(const AttentionShape& shape, const KvLayer& cache);
-void attend_to_tiles(const FewAttention& attention, int items, cudaStream_t stream);
+void attend_to_tiles(const FewAttention& attention, cudaStream_t stream);
 
 }  // namespace upg::kernels::cuda

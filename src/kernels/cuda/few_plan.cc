@@ -69,33 +69,75 @@ FewPlan plan_few(const FewShape& shape, const DeviceLimits& limits) noexcept {
   return best;
 }
 
-FewAttentionPlan plan_few_attention(std::span<const int32_t> positions, int kv_heads, int window,
-                                    int multiprocessors) noexcept {
-  constexpr int kLeastTiles = 4;  // one for each warp
-  const auto items_of = [&](int item_tiles) {
-    int parts = 0;
-    for (const int32_t position : positions) {
-      parts += attention_parts(attention_tiles(position, window), item_tiles);
-    }
-    return parts * kv_heads;
-  };
-  int longest = kLeastTiles;
-  for (const int32_t position : positions) {
-    const Span tiles = attention_tiles(position, window);
-    longest = std::max(longest, tiles.end - tiles.begin);
+namespace {
+
+constexpr int kLeastTiles = 4;  // of an item: one for each warp
+
+// What tokens see, cut into items.
+struct AttentionCut {
+  std::span<const int32_t> positions;
+  int kv_heads;
+  int window;
+
+  int tiles(size_t token) const {
+    const Span seen = attention_tiles(positions[token], window);
+    return seen.end - seen.begin;
   }
-  const int units = static_cast<int>(positions.size()) * kv_heads;
-  const int most = std::max(kAttentionBlocks * multiprocessors, units + units / 4);
-  int least = units <= kMostAttentionUnits ? kLeastTiles : longest;
-  while (least < longest) {  // the answer lies between them
-    const int middle = least + (longest - least) / 2;
-    if (items_of(middle) <= most) {
-      longest = middle;
+  int items(size_t token, int item_tiles) const {
+    return kv_heads * attention_parts({0, tiles(token)}, item_tiles);
+  }
+  int items(int item_tiles) const {
+    int all = 0;
+    for (size_t token = 0; token < positions.size(); ++token) all += items(token, item_tiles);
+    return all;
+  }
+  int longest() const {
+    int most = kLeastTiles;
+    for (size_t token = 0; token < positions.size(); ++token) most = std::max(most, tiles(token));
+    return most;
+  }
+};
+
+// The size of items with which there are at most so many.
+int smallest_items(const AttentionCut& cut, int most) {
+  int least = kLeastTiles;
+  int enough = cut.longest();
+  while (least < enough) {
+    const int middle = least + (enough - least) / 2;
+    if (cut.items(middle) <= most) {
+      enough = middle;
     } else {
       least = middle + 1;
     }
   }
-  return {longest, items_of(longest)};
+  return enough;
+}
+
+}  // namespace
+
+FewAttentionPlan plan_few_attention(std::span<const int32_t> positions, int kv_heads, int window,
+                                    int multiprocessors) noexcept {
+  const AttentionCut cut = {positions, kv_heads, window};
+  const int units = static_cast<int>(positions.size()) * kv_heads;
+  const int teams = kAttentionTeams * multiprocessors;
+  const int longest = cut.longest();
+  const bool divided = units <= kMostAttentionUnits;
+  FewAttentionPlan plan = {};
+  plan.item_tiles = divided ? smallest_items(cut, std::max(teams, units + units / 4)) : longest;
+  plan.items = cut.items(plan.item_tiles);
+  plan.small_from = static_cast<int>(positions.size());
+  const int parts = attention_parts({0, longest}, plan.item_tiles) + 1;
+  plan.small_tiles = std::max((longest + parts - 1) / parts, kLeastTiles);
+  while (divided && plan.small_from > 0) {
+    const auto token = static_cast<size_t>(plan.small_from - 1);
+    const int more = cut.items(token, plan.small_tiles) - cut.items(token, plan.item_tiles);
+    if (plan.items + more > teams) break;
+    plan.items += more;
+    --plan.small_from;
+  }
+  plan.blocks =
+      std::max(parts_of(plan.items, kAttentionTeams), std::min(plan.items, multiprocessors));
+  return plan;
 }
 
 }  // namespace upg::kernels::cuda

@@ -100,14 +100,19 @@ constexpr int attention_parts(const Span& tiles, int item_tiles) {
   return (tiles.end - tiles.begin + item_tiles - 1) / item_tiles;
 }
 
+inline constexpr int kAttentionTeams = 3;  // of a block: of them each takes an item
 struct FewAttentionPlan {
-  int item_tiles;
+  int item_tiles;   // that an item has at most
+  int small_tiles;  // of tokens from small_from on, so that no team is without work
+  int small_from;
   int items;
+  int blocks;  // team t of block b takes item b + t blocks
+
+  constexpr int tiles_of(int token) const { return token < small_from ? item_tiles : small_tiles; }
 };
-inline constexpr int kAttentionBlocks = 3;  // that run at once on a multiprocessor, an item each
 inline constexpr int kMostAttentionUnits = 1024;  // tokens times kv heads that may be divided
-// Items as small as lets all of them run at once; where there are more sequences than that, long
-// ones are divided.
+// Items as small as lets all of them run at once, one block on a multiprocessor; where there are
+// more sequences than that, long ones are divided.
 FewAttentionPlan plan_few_attention(std::span<const int32_t> positions, int kv_heads, int window,
                                     int multiprocessors) noexcept;
 

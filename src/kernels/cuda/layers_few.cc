@@ -126,10 +126,10 @@ void FewLayers::attend(const LayerStep& layer, const InputNorm& norm, const Step
       .step = step,
       .to = tiles(kPlain, w.attention_out),
       .row_bytes = static_cast<int>(kv_row_bytes(layer.cache.k_type, layer.attention.head_dim)),
-      .item_tiles = plan_.item_tiles,
+      .plan = plan_,
       .parts = scratch_.parts,
       .counters = scratch_.counters};
-  attend_to_tiles(attention, plan_.items, stream_);
+  attend_to_tiles(attention, stream_);
   launched("attention");
 }
 

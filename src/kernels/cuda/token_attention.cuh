@@ -158,7 +158,7 @@ __device__ __forceinline__ void gather_f16(const TokenArguments& a, const CacheV
     __syncwarp();
     // Addresses are found again for every tile: registers that are spilled here are missed later.
     const int zero = *static_cast<const volatile int*>(zeros);
-    add_tile(StagedTile{staged, lane + zero}, query, SeenCount{last - p}, factor, state);
+    add_tile(StagedTile{staged, lane + zero}, query, p, last, factor, state);
     __syncwarp();
     if (p + kStep < last) stage(cache, cache_row(cache, p + kStep, last), a.head_dim, staged);
   }
@@ -241,7 +241,7 @@ __device__ __forceinline__ void attend_part(const TokenArguments& a, const Memor
   if constexpr (kStaged) {
     if (has_newest && warp == (a.position - first) / kTilePositions) {
       wait_all_copies();
-      stage_newest(key, value, (a.position - first) % kTilePositions, a.head_dim, lane, staged);
+      stage_newest(key, value, (a.position - first) % kTilePositions, a.head_dim, staged);
     }
     if (threadIdx.x < kHalfSteps * kWarp) {
       const float* q = lane / 4 < unit.heads ? vectors + lane / 4 * kFastHeadDim : nullptr;
