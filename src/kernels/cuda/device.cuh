@@ -19,6 +19,13 @@ __device__ __forceinline__ uint32_t prmt(uint32_t x, uint32_t y, uint32_t s) {
   return out;
 }
 
+// The upper half of a word, by the pipe of multiplications: that of shifts has the look-ups.
+__device__ __forceinline__ uint32_t upper_half(uint32_t x) {
+  uint32_t out;
+  asm("dp2a.lo.u32.u32 %0, %1, %2, %3;" : "=r"(out) : "r"(x), "r"(0x0100), "r"(0));
+  return out;
+}
+
 // sum + four products of an unsigned (signed) byte of a with a signed one of b.
 __device__ __forceinline__ int dp4a_unsigned(uint32_t a, uint32_t b, int sum) {
   int out;

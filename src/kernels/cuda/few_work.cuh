@@ -25,6 +25,11 @@ struct FewArguments {
   uint32_t one;  // 1
 };
 
+// The same for all lanes, and known to be: what depends on it does not diverge.
+__device__ __forceinline__ int few_warp() {
+  return static_cast<int>(__reduce_max_sync(kAllLanes, threadIdx.x / kWarp));
+}
+
 // The block's share.
 struct FewShare {
   Span tiles;
@@ -64,6 +69,7 @@ struct FewRange {
   }
 };
 
+// Until the oldest of what all slots but one were asked for is there.
 __device__ __forceinline__ void wait_copies_of(int slots) {
   if (slots == 4) return wait_copies<2>();
   if (slots == 3) return wait_copies<1>();
@@ -90,8 +96,19 @@ struct FewLayout {
 template <class L, int kInputs>
 class FewAsking {
  public:
+  // slots: of the warp.
   __device__ __forceinline__ FewAsking(const FewArguments& a, const FewShare& share, uint8_t* slots)
-      : a_(a), share_(share), slots_(slots) {
+      : a_(a),
+        share_(share),
+        codes_(a.w.codes),
+        lane_(static_cast<int>(threadIdx.x) % kWarp),
+        slots_(shared_address(slots)),
+        slots_bytes_(a.slots * L::kSlotBytes) {
+#pragma unroll
+    for (int i = 0; i < L::kCopies; ++i) {
+      to_[i] = slots_ + place_of(i);
+      if (L::kCopies <= kKeptPlaces) asm volatile("" : "+r"(to_[i]));  // not computed each time
+    }
     begin_pass();
     ask();
   }
@@ -113,32 +130,48 @@ class FewAsking {
         ++unit_;
         begin_unit();
       }
-      const int lane = static_cast<int>(threadIdx.x) % kWarp;
-      uint8_t* to = slots_ + slot_ * L::kSlotBytes;
-      const int blocks = blocks_.end - blocks_.begin - stage_ * L::kBlocks;
-#pragma unroll
-      for (int i = 0; i < L::kCopies; ++i) {
-        const int id = lane + i * kWarp;
-        const int vector = id % L::kGroupVectors;
-        const int group = id / L::kGroupVectors;
-        const int turn = L::kTurns ? group % 2 * 64 : 0;
-        if (L::kBlocks == 1 || vector < blocks * (L::kVectors * 4)) {
-          copy_vector(to + group * L::kStride + ((vector * 16) ^ turn), at_ + from_[i]);
-        }
-      }
-      at_ += L::kBlocks * L::kVectorBytes;
       ++stage_;
       --left_;
+      copy(L::kBlocks == 1 || stage_ * L::kBlocks <= blocks_);
+#pragma unroll
+      for (int i = 0; i < L::kCopies; ++i) from_[i] += L::kBlocks * L::kVectorBytes;
     }
-    slot_ = slot_ + 1 == a_.slots ? 0 : slot_ + 1;
+    slot_ += L::kSlotBytes;
+    if (slot_ == slots_bytes_) slot_ = 0;
     close_copies();
   }
 
  private:
+  // whole: both blocks.
+  __device__ __forceinline__ void copy(bool whole) const {
+    if (whole) {
+#pragma unroll
+      for (int i = 0; i < L::kCopies; ++i) copy_vector(to_[i] + slot_, codes_ + from_[i]);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < L::kCopies; ++i) {
+      if (vector_of(i) < L::kVectors * 4) copy_vector(to_[i] + slot_, codes_ + from_[i]);
+    }
+  }
+
+  static constexpr int kKeptPlaces = 4;
+
+  // Vector i of the lane's: of a stage.
+  __device__ __forceinline__ int vector_of(int i) const {
+    return (lane_ + i * kWarp) % L::kGroupVectors;
+  }
+  __device__ __forceinline__ int group_of(int i) const {
+    return (lane_ + i * kWarp) / L::kGroupVectors;
+  }
+  __device__ __forceinline__ uint32_t place_of(int i) const {
+    const int turn = L::kTurns ? group_of(i) % 2 * 64 : 0;
+    return static_cast<uint32_t>(group_of(i) * L::kStride + ((vector_of(i) * 16) ^ turn));
+  }
   __device__ __forceinline__ void begin_pass() {
-    const FewRange range =
-        FewRange::of<kInputs>(share_, pass_, static_cast<int>(threadIdx.x) / kWarp);
-    blocks_ = range.blocks;
+    const FewRange range = FewRange::of<kInputs>(share_, pass_, few_warp());
+    first_block_ = range.blocks.begin;
+    blocks_ = range.blocks.end - range.blocks.begin;
     unit_stages_ = range.unit_stages;
     left_ = range.stages.end - range.stages.begin;
     unit_ = range.stages.begin / max(unit_stages_, 1);
@@ -146,40 +179,40 @@ class FewAsking {
     if (left_ > 0) begin_unit();
   }
   // Row group `index` of a tile: those of gate first, where rows of gate and up meet.
-  __device__ __forceinline__ int64_t group_of(int tile, int index, int groups) const {
+  __device__ __forceinline__ uint32_t row_group(int tile, int index, int groups) const {
     int group = tile * 4 + index;
     if (a_.end.gated) group = tile * 2 + index % 2 + index / 2 * (groups / 2);
-    return min(group, groups - 1);
+    return static_cast<uint32_t>(min(group, groups - 1));
   }
   __device__ __forceinline__ void begin_unit() {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const auto groups = static_cast<int>((a_.w.rows + codec::kGroupRows - 1) / codec::kGroupRows);
+    const auto groups = (static_cast<int>(a_.w.rows) + codec::kGroupRows - 1) / codec::kGroupRows;
     const int tile = share_.tiles.begin + unit_ * L::kTiles;
-    const int64_t group_bytes = a_.w.blocks * L::kVectorBytes;
-    const int64_t first = group_of(tile, 0, groups);
-    at_ = a_.w.codes + first * group_bytes +
-          static_cast<int64_t>(blocks_.begin + stage_ * L::kBlocks) * L::kVectorBytes;
+    const uint32_t group_bytes = static_cast<uint32_t>(a_.w.blocks) * L::kVectorBytes;
+    const auto skipped =
+        static_cast<uint32_t>((first_block_ + stage_ * L::kBlocks) * L::kVectorBytes);
 #pragma unroll
     for (int i = 0; i < L::kCopies; ++i) {
-      const int id = lane + i * kWarp;
-      const int index = id / L::kGroupVectors;
-      const int64_t group = group_of(tile + index / 4, index % 4, groups);
-      from_[i] = static_cast<uint32_t>((group - first) * group_bytes) + id % L::kGroupVectors * 16;
+      const uint32_t group = row_group(tile + group_of(i) / 4, group_of(i) % 4, groups);
+      from_[i] = group * group_bytes + skipped + static_cast<uint32_t>(vector_of(i)) * 16;
     }
   }
 
   const FewArguments& a_;
   const FewShare& share_;
-  uint8_t* slots_;  // of the warp
-  const uint8_t* at_ = nullptr;
-  uint32_t from_[L::kCopies];
-  Span blocks_;
+  const uint8_t* codes_;
+  int lane_;
+  uint32_t slots_;
+  int slots_bytes_;
+  uint32_t from_[L::kCopies];  // of the codes, which are less than 4 GB
+  uint32_t to_[L::kCopies];
+  int first_block_;
+  int blocks_;
   int unit_stages_;
   int left_;
   int unit_;
   int stage_;
   int pass_ = 0;
-  int slot_ = 0;
+  int slot_ = 0;  // bytes
 };
 
 // ---- products of 16 rows by 8 inputs, 32 deep
@@ -208,8 +241,7 @@ struct FewRows {
   const uint8_t* odd;
 
   template <class L>
-  static __device__ __forceinline__ FewRows of(const uint8_t* slot) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  static __device__ __forceinline__ FewRows of(const uint8_t* slot, int lane) {
     const uint8_t* at = slot + lane / 16 * L::kStride + lane / 4 % 4 * 16 + lane % 4 * 4;
     const int turn = L::kTurns ? lane / 16 * 64 : 0;
     return {at + turn, at - turn};
@@ -231,15 +263,20 @@ struct FewRows {
 // The inputs of a pass in shared memory: integers in tiles, behind them scales and
 // starts.
 struct FewInputs {
-  uint32_t matrix;        // the lane's place for load_inputs
+  uint32_t matrix[2];     // the lane's place for load_inputs, of either half
   const uint8_t* scales;  // the lane's
 
   template <int kInputs>
   static __device__ __forceinline__ FewInputs of(const uint8_t* base, int blocks) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const uint32_t at = shared_address(base);
-    return {at + lane % 8 * 128 + ((lane / 8) ^ (lane % 8)) * 16,
-            base + blocks * (kInputs * kColumns) + lane % 4 * 8};
+    const uint32_t at = shared_address(base) + lane % 8 * 128 + ((lane / 8) ^ (lane % 8)) * 16;
+    return {{at, at ^ 64}, base + blocks * (kInputs * kColumns) + lane % 4 * 8};
+  }
+  template <int kInputs>
+  __device__ __forceinline__ void skip(int blocks) {
+    matrix[0] += blocks * (kInputs * kColumns);
+    matrix[1] += blocks * (kInputs * kColumns);
+    scales += blocks * (8 * kInputs);
   }
 };
 
@@ -283,7 +320,7 @@ __device__ __forceinline__ void decode_tile(const Palette& palette, uint32_t one
 #pragma unroll
   for (int e = 0; e < 2; ++e) {
     uint32_t quads[4][2];
-    (e == 0 ? upper : lower).template quads<kTwo>(palette, one, quads);
+    (e == 0 ? upper : lower).template quads<kTwo, true>(palette, one, quads);
 #pragma unroll
     for (int g = 0; g < 4; ++g) {
 #pragma unroll
@@ -300,38 +337,118 @@ __device__ __forceinline__ void decode_tile(const Palette& palette, uint32_t one
   }
 }
 
-// Adds one block of columns of a unit: block `own` of the stage, `block` of the inputs. there:
-// false where the block is past the last one.
-template <Kind kKind, bool kTwo, int kInputs>
+// Adds the first kCount blocks of columns of a stage, which meet those of the inputs. Each has its
+// own chain of products.
+template <Kind kKind, bool kTwo, int kInputs, int kCount>
 __device__ __forceinline__ void add_few(const Palette& palette, uint32_t one, const FewRows& rows,
-                                        int own, const FewInputs& inputs, int block,
+                                        const FewInputs& inputs,
                                         FewSums<FewLayout<kKind, kInputs>>& sums) {
   using L = FewLayout<kKind, kInputs>;
-  uint32_t left[L::kTiles][4][4];
+  uint32_t left[kCount][L::kTiles][4][4];
 #pragma unroll
-  for (int t = 0; t < L::kTiles; ++t) {
-    decode_tile<kKind, kTwo>(palette, one, rows.load<L, kKind>(own, 4 * t),
-                             rows.load<L, kKind>(own, 4 * t + 2), left[t]);
+  for (int b = 0; b < kCount; ++b) {
+#pragma unroll
+    for (int t = 0; t < L::kTiles; ++t) {
+      decode_tile<kKind, kTwo>(palette, one, rows.load<L, kKind>(b, 4 * t),
+                               rows.load<L, kKind>(b, 4 * t + 2), left[b][t]);
+    }
   }
 #pragma unroll
   for (int n = 0; n < L::kInputTiles; ++n) {
-    const uint32_t matrix = inputs.matrix + block * (kInputs * kColumns) + n * 1024;
-    uint32_t right[2][4];
-    load_inputs(matrix, right[0]);
-    load_inputs(matrix ^ 64, right[1]);
-    const uint8_t* scales = inputs.scales + block * (8 * kInputs) + n * 32;
-    const float2 scale = *reinterpret_cast<const float2*>(scales);
-    const int2 start = *reinterpret_cast<const int2*>(scales + 4 * kInputs);
+    uint32_t right[kCount][2][4];
+    float2 scale[kCount];
+    int dots[kCount][L::kTiles][4];
 #pragma unroll
-    for (int t = 0; t < L::kTiles; ++t) {
-      int dots[4] = {start.x, start.y, start.x, start.y};
+    for (int b = 0; b < kCount; ++b) {
+      const uint32_t skipped = b * (kInputs * kColumns) + n * 1024;
+      load_inputs(inputs.matrix[0] + skipped, right[b][0]);
+      load_inputs(inputs.matrix[1] + skipped, right[b][1]);
+      const uint8_t* scales = inputs.scales + b * (8 * kInputs) + n * 32;
+      scale[b] = *reinterpret_cast<const float2*>(scales);
+      const int2 start = *reinterpret_cast<const int2*>(scales + 4 * kInputs);
 #pragma unroll
-      for (int g = 0; g < 4; ++g) {
-        mma_bytes(dots, left[t][g], right[g / 2][g % 2 * 2], right[g / 2][g % 2 * 2 + 1]);
+      for (int t = 0; t < L::kTiles; ++t) {
+        dots[b][t][0] = dots[b][t][2] = start.x;
+        dots[b][t][1] = dots[b][t][3] = start.y;
       }
-      add_dots(dots, scale, sums.at[t][n]);
+    }
+#pragma unroll
+    for (int g = 0; g < 4; ++g) {
+#pragma unroll
+      for (int b = 0; b < kCount; ++b) {
+#pragma unroll
+        for (int t = 0; t < L::kTiles; ++t) {
+          const uint32_t(&r)[4] = right[b][g / 2];
+          mma_bytes(dots[b][t], left[b][t][g], r[g % 2 * 2], r[g % 2 * 2 + 1]);
+        }
+      }
+    }
+#pragma unroll
+    for (int b = 0; b < kCount; ++b) {
+#pragma unroll
+      for (int t = 0; t < L::kTiles; ++t) add_dots(dots[b][t], scale[b], sums.at[t][n]);
     }
   }
+}
+
+// A warp's range of a pass. Sums of a unit that ends within the only pass go to `ended`; others
+// stay in `sums`, else zeros. base: the pass's inputs. slot: of the next stage.
+template <Kind kKind, bool kTwo, int kInputs>
+__device__ __forceinline__ void multiply_range(
+    const FewArguments& a, const FewShare& share, int pass, const uint8_t* base, uint8_t* slots,
+    int& slot, FewAsking<FewLayout<kKind, kInputs>, kInputs>& asking, uint8_t* ended,
+    FewSums<FewLayout<kKind, kInputs>>& sums) {
+  using L = FewLayout<kKind, kInputs>;
+  const FewRange range = FewRange::of<kInputs>(share, pass, few_warp());
+  const int blocks = range.blocks.end - range.blocks.begin;
+  const FewInputs first = FewInputs::of<kInputs>(base, blocks);
+  const Palette palette = a.w.palette;
+  const uint32_t one = a.one;
+  const int slot_count = a.slots;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  int unit = range.stages.begin / max(range.unit_stages, 1);
+  int stage = range.stages.begin - unit * range.unit_stages;
+  FewInputs inputs = first;
+  inputs.skip<kInputs>(stage * L::kBlocks);
+#pragma unroll 1
+  for (int left = range.stages.end - range.stages.begin; left > 0; --left) {
+    // The lanes copy for one another: all see this stage, and have seen the one whose slot is asked
+    // for next.
+    wait_copies_of(slot_count);
+    __syncwarp();
+    asking.ask();
+    const FewRows rows = FewRows::of<L>(slots + slot * L::kSlotBytes, lane);
+    slot = slot + 1 == slot_count ? 0 : slot + 1;
+    ++stage;
+    if (L::kBlocks == 1 || stage * L::kBlocks <= blocks) {
+      add_few<kKind, kTwo, kInputs, L::kBlocks>(palette, one, rows, inputs, sums);
+    } else {
+      add_few<kKind, kTwo, kInputs, 1>(palette, one, rows, inputs, sums);
+    }
+    inputs.skip<kInputs>(L::kBlocks);
+    if (stage == range.unit_stages && (!few_passes(kInputs) || a.passes == 1)) {
+      sums.store(ended + unit * few_piece_bytes(kInputs));
+      sums.clear();
+      inputs = first;
+      stage = 0;
+      ++unit;
+    }
+  }
+}
+
+// By one thread: the inputs of a pass.
+template <int kInputs>
+__device__ __forceinline__ void bring_inputs(const FewArguments& a, const FewShare& share, int pass,
+                                             uint8_t* base, uint64_t* full) {
+  constexpr int kBytes = kInputs * kColumns;
+  const Span own = FewRange::of<kInputs>(share, pass, 0).blocks;
+  const int blocks = own.end - own.begin;
+  barrier_expect(full, blocks * few_block_bytes(kInputs));
+  const int8_t* q = a.x.q + static_cast<int64_t>(own.begin) * kBytes;
+  copy_bulk(base, q, blocks * kBytes, full);
+  copy_bulk(base + blocks * kBytes,
+            a.x.tile_scale + static_cast<int64_t>(own.begin) * (2 * kInputs),
+            blocks * (8 * kInputs), full);
 }
 
 }  // namespace upg::kernels::cuda

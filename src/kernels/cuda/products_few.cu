@@ -7,58 +7,6 @@
 namespace upg::kernels::cuda {
 namespace {
 
-// A warp's range of a pass. Sums of a unit that ends within the only pass go to `ended`; others
-// stay in `sums`, else zeros. base: the pass's inputs. slot: of the next stage.
-template <Kind kKind, bool kTwo, int kInputs>
-__device__ __forceinline__ void multiply_range(
-    const FewArguments& a, const FewShare& share, int pass, const uint8_t* base, uint8_t* slots,
-    int& slot, FewAsking<FewLayout<kKind, kInputs>, kInputs>& asking, uint8_t* ended,
-    FewSums<FewLayout<kKind, kInputs>>& sums) {
-  using L = FewLayout<kKind, kInputs>;
-  const FewRange range = FewRange::of<kInputs>(share, pass, static_cast<int>(threadIdx.x) / kWarp);
-  const int blocks = range.blocks.end - range.blocks.begin;
-  const FewInputs inputs = FewInputs::of<kInputs>(base, blocks);
-  int unit = range.stages.begin / max(range.unit_stages, 1);
-  int stage = range.stages.begin - unit * range.unit_stages;
-#pragma unroll 1
-  for (int left = range.stages.end - range.stages.begin; left > 0; --left) {
-    // The lanes copy for one another: all see this stage, and have seen the one whose slot is asked
-    // for next.
-    wait_copies_of(a.slots);
-    __syncwarp();
-    asking.ask();
-    const FewRows rows = FewRows::of<L>(slots + slot * L::kSlotBytes);
-#pragma unroll
-    for (int b = 0; b < L::kBlocks; ++b) {
-      const int block = stage * L::kBlocks + b;
-      if (b > 0 && block >= blocks) break;
-      add_few<kKind, kTwo, kInputs>(a.w.palette, a.one, rows, b, inputs, block, sums);
-    }
-    slot = slot + 1 == a.slots ? 0 : slot + 1;
-    if (++stage == range.unit_stages && (!few_passes(kInputs) || a.passes == 1)) {
-      sums.store(ended + unit * few_piece_bytes(kInputs));
-      sums.clear();
-      stage = 0;
-      ++unit;
-    }
-  }
-}
-
-// By one thread: the inputs of a pass.
-template <int kInputs>
-__device__ __forceinline__ void bring_inputs(const FewArguments& a, const FewShare& share, int pass,
-                                             uint8_t* base, uint64_t* full) {
-  constexpr int kBytes = kInputs * kColumns;
-  const Span own = FewRange::of<kInputs>(share, pass, 0).blocks;
-  const int blocks = own.end - own.begin;
-  barrier_expect(full, blocks * few_block_bytes(kInputs));
-  const int8_t* q = a.x.q + static_cast<int64_t>(own.begin) * kBytes;
-  copy_bulk(base, q, blocks * kBytes, full);
-  copy_bulk(base + blocks * kBytes,
-            a.x.tile_scale + static_cast<int64_t>(own.begin) * (2 * kInputs),
-            blocks * (8 * kInputs), full);
-}
-
 // What the sums of each input are multiplied by: by a warp an input.
 template <int kInputs>
 __device__ __forceinline__ void find_norms(const FewArguments& a, FewShared& shared) {
@@ -128,6 +76,8 @@ __global__ void __launch_bounds__(kFewThreads, 1)
 FewPlan few_plan_of(const MatrixView& w, int inputs, bool whole_blocks,
                     const DeviceLimits& limits) noexcept {
   const auto tiles = static_cast<int>((w.rows + kFewTileRows - 1) / kFewTileRows);
+  // Places in the codes are 32 bits (FewAsking).
+  if (w.rows * w.blocks * 16 * vectors_of(w.kind) >= int64_t{1} << 32) return {};
   FewShape shape = {tiles, static_cast<int>(w.blocks), inputs, vectors_of(w.kind), whole_blocks};
   const FewPlan plan = plan_few(shape, limits);
   if (plan.fits || whole_blocks || w.rows % kColumns != 0) return plan;

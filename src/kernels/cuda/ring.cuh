@@ -9,12 +9,12 @@ __device__ __forceinline__ void prefetch_l2(const void* at) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
 }
 
-// 16 bytes, of this thread's open group of copies.
+// 16 bytes, of this thread's open group of copies. to: in shared memory.
+__device__ __forceinline__ void copy_vector(uint32_t to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
 __device__ __forceinline__ void copy_vector(uint8_t* to, const void* from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
-               "l"(from)
-               : "memory");
+  copy_vector(static_cast<uint32_t>(__cvta_generic_to_shared(to)), from);
 }
 // 16 bytes each at 0, 512, 1024 and 1536 from both, those below limit. to: in shared memory. The
 // conditions come first, so that none waits for its copy.

@@ -26,8 +26,9 @@ struct RowWords {
 
   // quad[g][s] of this lane's word: levels, plus the palettes' offsets for path codes. By all lanes
   // of a warp.
-  // one: 1, for the sum of both palettes.
-  template <bool kTwo>
+  // one: 1, for the sum of both palettes. kSpare: where the pipe of multiplications is idle, upper
+  // halves come from there too.
+  template <bool kTwo, bool kSpare = false>
   __device__ __forceinline__ void quads(const Palette& palette, uint32_t one,
                                         uint32_t (&quad)[4][2]) const {
     if constexpr (kKind == Kind::kInt8) {
@@ -51,15 +52,25 @@ struct RowWords {
         const Selector s = g == 3 ? last : Codes::selector(w, g, 0);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          quad[g][half] = Codes::levels(palette.a, s, half);
+          quad[g][half] = levels_of<kSpare>(palette.a, s, half);
           // Bytes of both palettes together stay below 256.
           if constexpr (kTwo) {
-            quad[g][half] = quad[g][half] * one + Codes::levels(palette.b, before, half);
+            quad[g][half] = quad[g][half] * one + levels_of<kSpare>(palette.b, before, half);
           }
         }
         before = s;
       }
     }
+  }
+
+ private:
+  template <bool kSpare>
+  static __device__ __forceinline__ uint32_t levels_of(const uint32_t (&palette)[4],
+                                                       const Selector& s, int half) {
+    using Codes = PathCodes<kKind>;
+    if (!kSpare || half == 0) return Codes::levels(palette, s, half);
+    return Codes::look_up(palette, upper_half(s.low),
+                          kKind == Kind::kPath4 ? upper_half(s.high) : 0);
   }
 };
 

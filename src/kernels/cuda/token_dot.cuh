@@ -35,13 +35,6 @@ __device__ __forceinline__ void mma_bytes(int (&sums)[4], const uint32_t (&a)[4]
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// The upper half of a word, by the pipe of multiplications: that of shifts has the look-ups.
-__device__ __forceinline__ uint32_t upper_half(uint32_t x) {
-  uint32_t out;
-  asm("dp2a.lo.u32.u32 %0, %1, %2, %3;" : "=r"(out) : "r"(x), "r"(0x0100), "r"(0));
-  return out;
-}
-
 // As Selector, with both halves at the lower end of a word.
 struct Selectors {
   uint32_t low[2];
