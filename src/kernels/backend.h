@@ -272,9 +272,12 @@ class Backend {
   // cannot.
   virtual bool for_rows_in_place(int64_t rows, const std::function<void(int64_t row)>& take);
 
-  // ---- fused steps: false when the backend does not offer them; then the model calls the single
-  // operations (model/forward.cc), which say the same.
-  virtual bool layer_step(const LayerStep&) { return false; }
+  // ---- fused steps, where the backend offers them; else the model calls the single operations
+  // (model/forward.cc), which say the same.
+
+  // How many of the layers, which follow one another, it has done: from the first one on; 0 where
+  // it does not know that one.
+  virtual size_t layers_step(std::span<const LayerStep>) { return 0; }
   virtual bool token_step(const TokenStep&) { return false; }
 
   // Kernels started so far, where that means something: for benchmarks.

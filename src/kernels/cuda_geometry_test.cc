@@ -239,6 +239,25 @@ TEST(CudaGeometry, ProductsOfAFewInputsFit) {
   }
 }
 
+// So that one of those who add to a block's count finds it whole.
+TEST(CudaGeometry, TilesOfGateAndUpMakeWholeBlocks) {
+  for (const int blocks : {4, 21, 140}) {
+    const int tiles = blocks * kGatedTiles;
+    for (const int groups : {1, 5, 114, 132}) {
+      std::vector<int> counts(static_cast<size_t>(blocks));
+      for (int group = 0; group < std::min(groups, tiles); ++group) {
+        const Span own = span_of(tiles, group, std::min(groups, tiles));
+        const Span touched = gated_blocks(own);
+        for (int block = touched.begin; block < touched.end; ++block) {
+          EXPECT_GT(gated_tiles_of(own, block), 0);
+          counts[static_cast<size_t>(block)] += gated_tiles_of(own, block);
+        }
+      }
+      for (const int count : counts) EXPECT_EQ(count, kGatedTiles);
+    }
+  }
+}
+
 TEST(CudaGeometry, GroupsOfWholeBlocksAreBlocks) {
   for (const int blocks : {2, 6, 40}) {
     const FewPlan plan = plan_few({8 * blocks, 140, 8, 3, true}, hopper());

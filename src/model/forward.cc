@@ -24,9 +24,13 @@ float* Model::forward(const kernels::StepBatch& batch, std::span<const kernels::
 }
 
 void Model::run_stage(const Stage& stage, int tokens) {
-  for (size_t layer = stage.first; layer < stage.end; ++layer) {
-    if (stage.backend->layer_step(steps_[layer])) continue;
+  const std::span<const kernels::LayerStep> steps(steps_);
+  for (size_t layer = stage.first; layer < stage.end;) {
+    const size_t done = stage.backend->layers_step(steps.subspan(layer, stage.end - layer));
+    layer += done;
+    if (done > 0) continue;
     run_layer(*stage.backend, steps_[layer], stage.scratch, tokens);
+    ++layer;
   }
 }
 

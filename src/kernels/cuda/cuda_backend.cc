@@ -440,11 +440,11 @@ bool CudaBackend::choose_ids(std::span<int32_t> ids, float* logits, int64_t voca
   return true;
 }
 
-bool CudaBackend::layer_step(const LayerStep& step) {
-  if (fusion_ == Fusion::kNone || !has_wgmma()) return false;
-  if (!few_.run(step, step_, product_scratch())) return false;
+size_t CudaBackend::layers_step(std::span<const LayerStep> steps) {
+  if (fusion_ == Fusion::kNone || !has_wgmma()) return 0;
+  const size_t done = few_.run(steps, step_, product_scratch());
   launches_ += static_cast<uint64_t>(few_.launches());
-  return true;
+  return done;
 }
 
 bool CudaBackend::token_step(const TokenStep& step) {

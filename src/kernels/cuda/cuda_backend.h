@@ -83,7 +83,7 @@ class CudaBackend final : public Backend {
   void best_ids(std::span<int32_t> ids, const float* logits, int64_t vocabulary) override;
   bool choose_ids(std::span<int32_t> ids, float* logits, int64_t vocabulary,
                   std::span<const TokenChoice> choices) override;
-  bool layer_step(const LayerStep& step) override;
+  size_t layers_step(std::span<const LayerStep> steps) override;
   bool token_step(const TokenStep& step) override;
   uint64_t launches() const noexcept override { return launches_; }
   int device() const noexcept { return device_; }

@@ -18,13 +18,15 @@ struct InputNorm {
 // What becomes of the sums of a product.
 struct FewEnd {
   InputNorm norm;  // that sums are multiplied by
-  // Rows are gate, then up, in multiples of 8: the output is silu(gate) * up.
+  // Rows are gate, then up, in multiples of 8: the output is silu(gate) * up, and in blocks of 128
+  // columns becomes the next product's input. gated_tiles: [blocks], zero between uses.
   int gated = 0;
+  int* gated_tiles = nullptr;
   // Not nullptr: the output, added to and in whole blocks of 128 rows, times weight [rows] becomes
   // the next product's input, without its norm; squares: [rows, blocks], for that.
   const float* weight = nullptr;
   float* squares = nullptr;
-  TileForm to = {};
+  TileForm to = {};  // of the next product's input
 };
 // multiply_on_hopper() for few inputs (products_few.cu); false when the shape does not fit.
 bool multiply_few(const MatrixView& w, const InputView& x, const OutputView& out, const FewEnd& end,

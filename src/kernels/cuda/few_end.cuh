@@ -8,11 +8,15 @@
 
 namespace upg::kernels::cuda {
 
+// Blocks of columns of gate times up that a block of the grid may have tiles of.
+constexpr int kMostGatedBlocks = 64;
+
 struct FewShared {
-  uint64_t full[2];            // inputs of even and odd passes are there
-  uint64_t empty[2];           // and read
-  float norm[kMostFewInputs];  // what an input's sums are multiplied by
-  int last;                    // whether the block is the last of its group
+  uint64_t full[2];             // inputs of even and odd passes are there
+  uint64_t empty[2];            // and read
+  float norm[kMostFewInputs];   // what an input's sums are multiplied by
+  int last;                     // whether the block is the last of its group
+  int whole[kMostGatedBlocks];  // whether it brings a block of columns its last ones
 };
 
 // Where the block's sums lie: of units that ended within a warp's range, and of each warp what it
@@ -92,7 +96,7 @@ __device__ __forceinline__ void store_rows(const FewArguments& a, int tile, int6
 #pragma unroll
   for (int e = 0; e < 2; ++e) {
     if (rows[e] >= a.w.rows) continue;
-    y[rows[e]] = a.out.add ? y[rows[e]] + values[e] : values[e];
+    y[rows[e]] = a.out.add ? __ldcg(y + rows[e]) + values[e] : values[e];
   }
 }
 
@@ -126,7 +130,7 @@ __device__ __forceinline__ void prepare_group(const FewArguments& a, int group, 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int row = group * kColumns + 4 * lane;
   auto* y = reinterpret_cast<float4*>(a.out.y + input * a.out.stride + row);
-  const float4 before = *y;
+  const float4 before = __ldcg(y);
   const float4 weight = *reinterpret_cast<const float4*>(a.end.weight + row);
   const float4 scale = __ldg(reinterpret_cast<const float4*>(a.w.scale + row));
   const uint32_t signs =
@@ -180,8 +184,9 @@ __device__ __forceinline__ bool add_slices(const FewArguments& a, int count, Few
   return true;
 }
 
+// Whether the block has stored its group's rows: the others leave that to the last one.
 template <Kind kKind, int kInputs>
-__device__ __forceinline__ void finish(const FewArguments& a, const FewShare& share,
+__device__ __forceinline__ bool finish(const FewArguments& a, const FewShare& share,
                                        FewShared& shared, const FewPieces& pieces) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -189,7 +194,7 @@ __device__ __forceinline__ void finish(const FewArguments& a, const FewShare& sh
     for_each_fragment<kInputs>(a, share, pieces, [&](int tile, int eight, int, const float4& sum) {
       store_fragment<kKind>(a, share, shared, tile, eight, sum);
     });
-    return;
+    return true;
   }
   auto* sums = reinterpret_cast<float4*>(pieces.ended);
   for_each_fragment<kInputs>(a, share, pieces,
@@ -198,7 +203,7 @@ __device__ __forceinline__ void finish(const FewArguments& a, const FewShare& sh
   // As many for every block of a group.
   const int count = share.units * (few_piece_bytes(kInputs) / 16);
   if (a.slices > 1) {
-    if (!add_slices<kInputs>(a, count, shared, sums)) return;
+    if (!add_slices<kInputs>(a, count, shared, sums)) return false;
     __syncthreads();
   }
   if (a.end.weight != nullptr) {
@@ -207,12 +212,52 @@ __device__ __forceinline__ void finish(const FewArguments& a, const FewShare& sh
       prepare_group<kKind>(a, group, input,
                            [&](int c) { return sum_at<kInputs>(sums, lane, c, input); });
     }
-    return;
+    return true;
   }
 #pragma unroll 1
   for (int f = warp; f < count / kWarp; f += kFewWarps) {
     store_fragment<kKind>(a, share, shared, f / (kInputs / 8), f % (kInputs / 8),
                           sums[f * kWarp + lane]);
+  }
+  return true;
+}
+
+// ---- gate times up: whoever brings a block of columns its last ones prepares it
+
+// By a warp: one input's columns of a block.
+__device__ __forceinline__ void prepare_gated(const FewArguments& a, int block, int input) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const float* from = a.out.y + input * a.out.stride + block * kColumns + 4 * lane;
+  const float4 v = __ldcg(reinterpret_cast<const float4*>(from));
+  float x[4] = {v.x, v.y, v.z, v.w};
+  const TileForm& to = a.end.to;
+  if (to.signs != nullptr) {
+    rotate_block(x, lane_signs(to.signs + block * (kColumns / 8), lane), lane);
+  }
+  store_tile(quantise_block(x, lane), to.tiled_rows, input, block, lane, to.q, to.scale);
+}
+
+// By a block that has stored its tiles, eight columns each.
+__device__ __forceinline__ void finish_gated(const FewArguments& a, const FewShare& share,
+                                             FewShared& shared) {
+  const Span blocks = gated_blocks(share.tiles);
+  const int count = blocks.end - blocks.begin;
+  const auto i = static_cast<int>(threadIdx.x);
+  __threadfence();
+  __syncthreads();
+  if (i < count) {
+    const int own = gated_tiles_of(share.tiles, blocks.begin + i);
+    int* tiles = a.end.gated_tiles + blocks.begin + i;
+    shared.whole[i] = atomicAdd(tiles, own) + own == kGatedTiles;
+    if (shared.whole[i] != 0) *tiles = 0;
+    __threadfence();
+  }
+  __syncthreads();
+  for (int b = 0; b < count; ++b) {
+    if (shared.whole[b] == 0) continue;
+    for (int input = i / kWarp; input < a.x.rows; input += kFewWarps) {
+      prepare_gated(a, blocks.begin + b, input);
+    }
   }
 }
 

@@ -23,6 +23,9 @@ inline constexpr int kFewTileRows = 16;  // of a row tile
 inline constexpr int kMostFewSlots = 4;
 inline constexpr int kMostFewSlices = 4;
 
+// Row tiles of gate and up, eight rows of each, that make a block of 128 columns of their product.
+inline constexpr int kGatedTiles = 2 * 128 / kFewTileRows;
+
 // A unit is what a warp multiplies at a time: one row tile, or two that share their inputs. A stage
 // is what it asks for at a time: two row tiles by one block of columns, or one by two.
 constexpr int few_unit_tiles(int inputs) { return inputs > 16 ? 2 : 1; }
@@ -59,6 +62,15 @@ constexpr Span span_of(int count, int index, int parts) {
   const auto by = static_cast<uint32_t>(parts);
   return {static_cast<int>(all * static_cast<uint32_t>(index) / by),
           static_cast<int>(all * static_cast<uint32_t>(index + 1) / by)};
+}
+// Blocks of columns that row tiles of gate and up are of, and how many of the tiles are one's.
+constexpr Span gated_blocks(const Span& tiles) {
+  return {tiles.begin / kGatedTiles, (tiles.end + kGatedTiles - 1) / kGatedTiles};
+}
+constexpr int gated_tiles_of(const Span& tiles, int block) {
+  const int begin = block * kGatedTiles;
+  const int end = begin + kGatedTiles;
+  return (tiles.end < end ? tiles.end : end) - (tiles.begin > begin ? tiles.begin : begin);
 }
 // Whose thing `thing` is, with one of `parts` for every of `count`.
 constexpr int part_of(int count, int thing, int parts) { return (parts * (thing + 1) - 1) / count; }

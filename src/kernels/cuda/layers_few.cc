@@ -15,6 +15,13 @@ const DeviceWeight& weight_of(const Linear::Part& part) {
 }
 const uint8_t* signs_of(const Linear& linear) { return weight_of(linear.parts[0]).signs(); }
 
+// One prepares the other's input, in the same memory.
+bool alike(const LayerStep& a, const LayerStep& b) {
+  return a.x == b.x && a.hidden == b.hidden && a.intermediate == b.intermediate &&
+         a.attention.heads == b.attention.heads && a.attention.kv_heads == b.attention.kv_heads &&
+         a.attention.head_dim == b.attention.head_dim;
+}
+
 // Two tile buffers take turns: what a kernel reads, it does not write.
 constexpr int kNormed = 0;  // of qkv, gate and up
 constexpr int kPlain = 1;   // of the attention's output, down
@@ -50,7 +57,7 @@ bool FewLayers::knows(const LayerStep& layer) const {
   return whole && has_few_attention(layer.attention, layer.cache) &&
          w.attention_out.parts.size() == 1 && w.gate_up.parts.size() == 1 &&
          w.down.parts.size() == 1 && takes_normed(w.qkv) && takes_normed(w.gate_up) &&
-         fits(w.attention_out, true) && fits(w.down, false);
+         fits(w.attention_out, true) && fits(w.down, true);
 }
 
 void FewLayers::allocate(const LayerStep& layer) {
@@ -64,6 +71,10 @@ void FewLayers::allocate(const LayerStep& layer) {
   squares_.reserve<float>(kMostFewInputs * blocks);
   floats_.reserve<float>(tokens_ * std::max(int64_t{layer.attention.qkv_width()},
                                             (few_ ? 1 : 2) * layer.intermediate));
+  const int64_t gated = layer.intermediate / kBlock;
+  if (gated_tiles_.bytes() >= sizeof(int) * static_cast<size_t>(gated)) return;
+  gated_tiles_.reserve<int>(gated);
+  check(cudaMemsetAsync(gated_tiles_.as<int>(), 0, gated_tiles_.bytes(), stream_), "counters");
 }
 
 TileForm FewLayers::tiles(int index, const Linear& linear) const {
@@ -91,15 +102,13 @@ void FewLayers::multiply(const Linear& linear, int input_index, float* y, int64_
   }
 }
 
-// A product whose input has no norm yet. What it leaves to those who take its output: of many
-// inputs the norm, and gate times up.
-InputNorm FewLayers::multiply_normed(const Linear& linear, float* y, bool gated,
-                                     const InputNorm& norm) {
+// A product whose input has no norm yet. The norm is left to those who take the output of many
+// inputs.
+InputNorm FewLayers::multiply_normed(const Linear& linear, float* y, const InputNorm& norm) {
   if (few_) {
     FewEnd end;
     end.norm = norm;
-    end.gated = gated ? 1 : 0;
-    multiply(linear, kNormed, y, gated ? linear.rows / 2 : linear.rows, false, end);
+    multiply(linear, kNormed, y, linear.rows, false, end);
     return {};
   }
   const InputView x = input(kNormed, linear);
@@ -133,48 +142,77 @@ void FewLayers::attend(const LayerStep& layer, const InputNorm& norm, const Step
   launched("attention");
 }
 
-void FewLayers::run_layer(const LayerStep& layer, const StepView& step) {
+// Gate and up, and down's input.
+void FewLayers::multiply_gated(const LayerStep& layer, const InputNorm& norm) {
+  const LayerWeights& w = *layer.weights;
+  auto* floats = floats_.as<float>();
+  const TileForm to = tiles(kPlain, w.down);
+  if (few_) {
+    FewEnd end;
+    end.norm = norm;
+    end.gated = 1;
+    end.gated_tiles = gated_tiles_.as<int>();
+    end.to = to;
+    return multiply(w.gate_up, kNormed, floats, layer.intermediate, false, end);
+  }
+  multiply_normed(w.gate_up, floats, norm);
+  normed_gated_to_tiles(floats, tokens_, layer.intermediate, norm, to, stream_);
+  launched("inputs of a product");
+}
+
+// next: the layer whose input is prepared, or nullptr.
+void FewLayers::run_layer(const LayerStep& layer, const LayerStep* next, const StepView& step) {
   const LayerWeights& w = *layer.weights;
   auto* floats = floats_.as<float>();
   const InputNorm norm = {squares_.as<float>(), static_cast<int>(layer.hidden / kBlock),
                           static_cast<int>(layer.hidden), layer.norm_epsilon};
-  attend(layer, multiply_normed(w.qkv, floats, false, norm), step);
+  attend(layer, multiply_normed(w.qkv, floats, norm), step);
   FewEnd prepared;
   prepared.squares = squares_.as<float>();
   prepared.weight = w.mlp_norm.floats();
   prepared.to = tiles(kNormed, w.gate_up);
   multiply(w.attention_out, kPlain, layer.x, layer.hidden, true, prepared);
-  const InputNorm gated_norm = multiply_normed(w.gate_up, floats, true, norm);
-  if (few_) {
-    plain_to_tiles(floats, tokens_, layer.intermediate, tiles(kPlain, w.down), stream_);
-  } else {
-    normed_gated_to_tiles(floats, tokens_, layer.intermediate, gated_norm, tiles(kPlain, w.down),
-                          stream_);
+  multiply_gated(layer, norm);
+  FewEnd after;
+  if (next != nullptr) {
+    after.squares = squares_.as<float>();
+    after.weight = next->weights->attention_norm.floats();
+    after.to = tiles(kNormed, next->weights->qkv);
   }
-  launched("inputs of a product");
-  multiply(w.down, kPlain, layer.x, layer.hidden, true, {});
+  multiply(w.down, kPlain, layer.x, layer.hidden, true, after);
 }
 
-bool FewLayers::run(const LayerStep& layer, StepTables& tables, const ProductScratch& scratch) {
-  scratch_ = scratch;
-  tokens_ = tables.tokens();
-  if (tokens_ < 2 || tokens_ > kMostFewInputs || !tables.one_each()) return false;
-  tiled_rows_ = static_cast<int>(tiled_rows_of(tokens_));
-  few_ = tiled_rows_ <= kFewInputs;
-  if (!knows(layer)) return false;
-  launches_ = 0;
-  const StepView& step = tables.device();
-  const AttentionShape& shape = layer.attention;
-  UPG_CHECK(shape.rotary_dims == 0 || shape.rotary_dims == step.rotary_dims);
-  allocate(layer);
-  const Linear& qkv = layer.weights->qkv;
-  scaled_to_tiles(layer.x, layer.weights->attention_norm.floats(), tokens_, layer.hidden,
-                  tiles(kNormed, qkv), squares_.as<float>(), stream_);
-  launched("inputs of a product");
+// Where the sequences' positions lie, as this layer sees them.
+void FewLayers::plan_attention(const AttentionShape& shape, const StepTables& tables) {
   plan_ =
       plan_few_attention(tables.positions(), shape.kv_heads, shape.window, limits_.multiprocessors);
-  run_layer(layer, step);
-  return true;
+}
+
+size_t FewLayers::run(std::span<const LayerStep> layers, StepTables& tables,
+                      const ProductScratch& scratch) {
+  launches_ = 0;
+  scratch_ = scratch;
+  tokens_ = tables.tokens();
+  if (tokens_ < 2 || tokens_ > kMostFewInputs || !tables.one_each()) return 0;
+  tiled_rows_ = static_cast<int>(tiled_rows_of(tokens_));
+  few_ = tiled_rows_ <= kFewInputs;
+  if (layers.empty() || !knows(layers[0])) return 0;
+  const LayerStep& first = layers[0];
+  allocate(first);
+  const StepView& step = tables.device();
+  scaled_to_tiles(first.x, first.weights->attention_norm.floats(), tokens_, first.hidden,
+                  tiles(kNormed, first.weights->qkv), squares_.as<float>(), stream_);
+  launched("inputs of a product");
+  plan_attention(first.attention, tables);
+  for (size_t i = 0;; ++i) {
+    const LayerStep& layer = layers[i];
+    const LayerStep* next = i + 1 < layers.size() ? &layers[i + 1] : nullptr;
+    if (next != nullptr && !(alike(layer, *next) && knows(*next))) next = nullptr;
+    UPG_CHECK(layer.attention.rotary_dims == 0 || layer.attention.rotary_dims == step.rotary_dims);
+    run_layer(layer, next, step);
+    if (next == nullptr) return i + 1;
+    if (next->attention.window != layer.attention.window) plan_attention(next->attention, tables);
+  }
 }
 
 }  // namespace upg::kernels::cuda

@@ -1,9 +1,10 @@
-// A layer for a step in which two to kMostFewInputs sequences have one token each, on compute
-// capability 9.0, in seven kernels, most of which prepare the next one's input where their results
+// Layers for a step in which two to kMostFewInputs sequences have one token each, on compute
+// capability 9.0, each in five kernels, which prepare the next one's input where their results
 // arise. Inputs of qkv, gate and up are integers in tiles without their norm; what their product
 // gives is multiplied by it.
 #pragma once
 
+#include <span>
 #include <string_view>
 
 #include "kernels/backend.h"
@@ -17,8 +18,9 @@ class FewLayers {
  public:
   FewLayers(const DeviceLimits& limits, cudaStream_t stream) : limits_(limits), stream_(stream) {}
 
-  // False when it does not know such a layer or such a step; nothing has happened then.
-  bool run(const LayerStep& layer, StepTables& tables, const ProductScratch& scratch);
+  // How many of the layers it has done, from the first one on: those that it knows, if it knows the
+  // step.
+  size_t run(std::span<const LayerStep> layers, StepTables& tables, const ProductScratch& scratch);
   int launches() const noexcept { return launches_; }  // of the last run
 
  private:
@@ -30,9 +32,11 @@ class FewLayers {
   InputView input(int index, const Linear& linear) const;
   void multiply(const Linear& linear, int input_index, float* y, int64_t stride, bool add,
                 const FewEnd& end);
-  InputNorm multiply_normed(const Linear& linear, float* y, bool gated, const InputNorm& norm);
+  InputNorm multiply_normed(const Linear& linear, float* y, const InputNorm& norm);
+  void multiply_gated(const LayerStep& layer, const InputNorm& norm);
   void attend(const LayerStep& layer, const InputNorm& norm, const StepView& step);
-  void run_layer(const LayerStep& layer, const StepView& step);
+  void plan_attention(const AttentionShape& shape, const StepTables& tables);
+  void run_layer(const LayerStep& layer, const LayerStep* next, const StepView& step);
   void launched(std::string_view what);
 
   const DeviceLimits& limits_;
@@ -46,7 +50,8 @@ class FewLayers {
   DeviceArray q_[2];
   DeviceArray scale_[2];
   DeviceArray squares_;
-  DeviceArray floats_;  // of q, k and v, or of gate times up
+  DeviceArray gated_tiles_;  // of blocks of columns, zero between uses
+  DeviceArray floats_;       // of q, k and v, or of gate times up
 };
 
 }  // namespace upg::kernels::cuda

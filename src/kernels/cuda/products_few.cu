@@ -68,7 +68,9 @@ __global__ void __launch_bounds__(kFewThreads, 1)
   __syncthreads();  // open sums take the place of the inputs
   sums.store(base + warp * few_piece_bytes(kInputs));
   __syncthreads();
-  finish<kKind, kInputs>(a, share, shared, pieces);
+  if (finish<kKind, kInputs>(a, share, shared, pieces) && a.end.gated_tiles != nullptr) {
+    finish_gated(a, share, shared);
+  }
 }
 
 }  // namespace
