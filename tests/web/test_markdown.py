@@ -28,6 +28,7 @@ CASES = {
     "see https://x.example/a_b_c.":
         '<p>see <a href="https://x.example/a_b_c">https://x.example/a_b_c</a>.</p>',
     "(https://x.example/)": '<p>(<a href="https://x.example/">https://x.example/</a>)</p>',
+    "http:// and https://": "<p>http:// and https://</p>",
     "# A #\n## B\n### C ###x\nText\n---": "<h2>A</h2><h3>B</h3><h4>C ###x</h4><h3>Text</h3>",
     "#no\n\n***": "<p>#no</p><hr>",
     "- a\n- b\n  - c\n  - d\n- e": "<ul><li>a</li><li>b<ul><li>c</li><li>d</li></ul></li><li>e</li></ul>",
@@ -62,6 +63,17 @@ CASES = {
 @pytest.mark.parametrize("text", CASES)
 def test_markdown(module_page, text):
     assert module_page.evaluate(RENDER, text) == CASES[text]
+
+
+def test_text_may_be_shown_wherever_it_has_been_cut(module_page):
+    text = "\n\n".join([*CASES, "![x](http://y/)", "<https://x.example/>", "a [b](c)"])
+    shown = module_page.evaluate("""async (text) => {
+      const { showMarkdown } = await import("./markdown.js");
+      const box = document.createElement("div");
+      for (let end = 0; end <= text.length; end += 1) showMarkdown(box, text.slice(0, end));
+      return box.textContent.length;
+    }""", text)
+    assert shown > len(text) / 2
 
 
 def test_growing_text_ends_as_the_whole_and_keeps_finished_blocks(module_page):

@@ -147,7 +147,8 @@ class Inline {
   }
 
   bareLink() {
-    let [found] = match(BARE, this.text, this.at);
+    let found = match(BARE, this.text, this.at)?.[0];
+    if (!found) return this.take(4);  // nothing behind the slashes, or not yet
     let end = found.length;
     while (".,:;!?'*_~]".includes(found[end - 1])) end -= 1;
     found = found.slice(0, end);
