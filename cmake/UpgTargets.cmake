@@ -21,13 +21,18 @@ endif()
 if(UPG_WERROR)
   target_compile_options(upg_build_flags INTERFACE -Werror)
 endif()
+# By the target's property UPG_SANITIZED: nothing (all), few, none. Options of the target itself come
+# before these, which would undo them.
+set(sanitized "$<TARGET_PROPERTY:UPG_SANITIZED>")
+set(any "$<NOT:$<STREQUAL:${sanitized},none>>")
 if(UPG_SANITIZE)
-  target_compile_options(upg_build_flags INTERFACE -fsanitize=address,undefined
-    -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(upg_build_flags INTERFACE -fno-omit-frame-pointer
+    "$<${any}:-fsanitize=address,undefined;-fno-sanitize-recover=all>"
+    "$<$<STREQUAL:${sanitized},few>:-fno-sanitize=null,alignment,pointer-overflow>")
   target_link_options(upg_build_flags INTERFACE -fsanitize=address,undefined)
 endif()
 if(UPG_FUZZ)
-  target_compile_options(upg_build_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_compile_options(upg_build_flags INTERFACE "$<${any}:-fsanitize=fuzzer-no-link>")
 endif()
 if(NOT UPG_SANITIZE)
   target_compile_definitions(upg_build_flags INTERFACE _GLIBCXX_ASSERTIONS)
