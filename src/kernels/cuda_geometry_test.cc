@@ -248,6 +248,7 @@ TEST(CudaGeometry, TilesOfGateAndUpMakeWholeBlocks) {
       for (int group = 0; group < std::min(groups, tiles); ++group) {
         const Span own = span_of(tiles, group, std::min(groups, tiles));
         const Span touched = gated_blocks(own);
+        EXPECT_LE(touched.end - touched.begin, most_gated_blocks(tiles, std::min(groups, tiles)));
         for (int block = touched.begin; block < touched.end; ++block) {
           EXPECT_GT(gated_tiles_of(own, block), 0);
           counts[static_cast<size_t>(block)] += gated_tiles_of(own, block);

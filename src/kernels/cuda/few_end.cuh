@@ -8,9 +8,6 @@
 
 namespace upg::kernels::cuda {
 
-// Blocks of columns of gate times up that a block of the grid may have tiles of.
-constexpr int kMostGatedBlocks = 64;
-
 struct FewShared {
   uint64_t full[2];             // inputs of even and odd passes are there
   uint64_t empty[2];            // and read

@@ -25,6 +25,8 @@ inline constexpr int kMostFewSlices = 4;
 
 // Row tiles of gate and up, eight rows of each, that make a block of 128 columns of their product.
 inline constexpr int kGatedTiles = 2 * 128 / kFewTileRows;
+// Such blocks that a block of the grid may have tiles of.
+inline constexpr int kMostGatedBlocks = 64;
 
 // A unit is what a warp multiplies at a time: one row tile, or two that share their inputs. A stage
 // is what it asks for at a time: two row tiles by one block of columns, or one by two.
@@ -71,6 +73,10 @@ constexpr int gated_tiles_of(const Span& tiles, int block) {
   const int begin = block * kGatedTiles;
   const int end = begin + kGatedTiles;
   return (tiles.end < end ? tiles.end : end) - (tiles.begin > begin ? tiles.begin : begin);
+}
+// The most that one of `groups` touches.
+constexpr int most_gated_blocks(int tiles, int groups) {
+  return (tiles / groups + kGatedTiles) / kGatedTiles + 1;
 }
 // Whose thing `thing` is, with one of `parts` for every of `count`.
 constexpr int part_of(int count, int thing, int parts) { return (parts * (thing + 1) - 1) / count; }

@@ -50,14 +50,23 @@ bool FewLayers::takes_normed(const Linear& linear) const {
   });
 }
 
+// By multiply_gated(), and by takes_normed().
+bool FewLayers::takes_gated(const Linear& linear) const {
+  if (linear.parts.size() != 1 || !takes_normed(linear)) return false;
+  if (!few_) return true;
+  const MatrixView& w = weight_of(linear.parts[0]).view();
+  const auto tiles = static_cast<int>((w.rows + kFewTileRows - 1) / kFewTileRows);
+  const int groups = few_plan_of(w, tiled_rows_, false, limits_).groups;
+  return most_gated_blocks(tiles, groups) <= kMostGatedBlocks;
+}
+
 bool FewLayers::knows(const LayerStep& layer) const {
   const LayerWeights& w = *layer.weights;
   const bool whole = layer.hidden % kBlock == 0 && layer.intermediate % kBlock == 0 &&
                      w.attention_out.cols % kBlock == 0;
   return whole && has_few_attention(layer.attention, layer.cache) &&
-         w.attention_out.parts.size() == 1 && w.gate_up.parts.size() == 1 &&
-         w.down.parts.size() == 1 && takes_normed(w.qkv) && takes_normed(w.gate_up) &&
-         fits(w.attention_out, true) && fits(w.down, true);
+         w.attention_out.parts.size() == 1 && w.down.parts.size() == 1 && takes_normed(w.qkv) &&
+         takes_gated(w.gate_up) && fits(w.attention_out, true) && fits(w.down, true);
 }
 
 void FewLayers::allocate(const LayerStep& layer) {

@@ -27,6 +27,7 @@ class FewLayers {
   bool knows(const LayerStep& layer) const;
   bool fits(const Linear& linear, bool whole_blocks) const;
   bool takes_normed(const Linear& linear) const;
+  bool takes_gated(const Linear& linear) const;
   void allocate(const LayerStep& layer);
   TileForm tiles(int index, const Linear& linear) const;
   InputView input(int index, const Linear& linear) const;
