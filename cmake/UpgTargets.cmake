@@ -59,7 +59,7 @@ function(upg_test name)
   target_link_libraries(${name} PRIVATE upg_build_flags ${ARG_DEPS} GTest::gtest_main GTest::gmock)
   target_compile_definitions(${name} PRIVATE UPG_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   # What is tested is optimised; the tests themselves run once and are built often.
-  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1> $<$<CONFIG:RelWithDebInfo>:-O0>)
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 900)
 endfunction()
 
