@@ -43,8 +43,9 @@ Loaded& loaded() {
   return one;
 }
 
-LoadOptions load_options(const std::string& device, int sequences, int context) {
+LoadOptions load_options(const std::string& device, int threads, int sequences, int context) {
   LoadOptions options;
+  options.threads = threads;
   options.device = device;
   options.sequences = sequences;
   options.context = context;
@@ -55,12 +56,13 @@ int context_of(const Sizes& sizes) {
   return sizes.prompt + std::max(sizes.generated, 2 * sizes.batch_steps) + 32;
 }
 
-Engine& engine_of(const fs::path& model, const std::string& device, const Sizes& sizes) {
+Engine& engine_of(const fs::path& model, const std::string& device, int threads,
+                  const Sizes& sizes) {
   const std::string key = device + model.string();
   if (loaded().key != key) {
     loaded() = {};
     loaded().engine =
-        Engine::load(model, load_options(device, sizes.most_sequences, context_of(sizes)));
+        Engine::load(model, load_options(device, threads, sizes.most_sequences, context_of(sizes)));
     loaded().key = key;
   }
   return *loaded().engine;
@@ -95,7 +97,8 @@ void prompt(benchmark::State& state, Engine& engine, int tokens) {
 // weights, cache and all other memory are touched for the first time.
 void first_prompt(benchmark::State& state, const fs::path& model, const Options& options) {
   forget();
-  std::vector<std::string> arguments = {"--first-prompt", model.string()};
+  std::vector<std::string> arguments = {"--first-prompt", model.string(), "--threads",
+                                        std::to_string(options.threads)};
   if (options.tiny) arguments.emplace_back("--tiny");
   for (auto _ : state) state.SetIterationTime(ask_own_process(arguments));
 }
@@ -176,7 +179,9 @@ class Family {
 
   void add(Suite& suite) const {
     Benchmark pp = prompt_row("pp");
-    pp.body = [*this](auto& s) { prompt(s, engine_of(model_, device_, sizes_), sizes_.prompt); };
+    pp.body = [*this](auto& s) {
+      prompt(s, engine_of(model_, device_, options_.threads, sizes_), sizes_.prompt);
+    };
     suite.push_back(std::move(pp));
     if (device_ == "cpu") {
       Benchmark first = prompt_row("first-pp");
@@ -187,7 +192,7 @@ class Family {
     bound_by_reading(tg, sizes_.generated);
     tg.manual_time = true;
     tg.body = [*this](auto& s) {
-      generate(s, engine_of(model_, device_, sizes_), sizes_.generated);
+      generate(s, engine_of(model_, device_, options_.threads, sizes_), sizes_.generated);
     };
     suite.push_back(std::move(tg));
     for (int batch = 1; batch <= sizes_.most_sequences; batch *= 4) add_batch(suite, batch);
@@ -229,7 +234,7 @@ class Family {
     step.manual_time = true;
     step.labels["batch"] = std::to_string(batch);
     step.body = [*this, batch](auto& s) {
-      batched(s, engine_of(model_, device_, sizes_), sizes_, batch);
+      batched(s, engine_of(model_, device_, options_.threads, sizes_), sizes_, batch);
     };
     suite.push_back(std::move(step));
   }
@@ -252,13 +257,13 @@ void read_cold(benchmark::State& state, const fs::path& model) {
 }
 
 // Open, map, check, ready; with `token`, up to the first token after a prompt of one.
-void start(benchmark::State& state, const fs::path& model, bool cold, bool token) {
+void start(benchmark::State& state, const fs::path& model, int threads, bool cold, bool token) {
   forget();
   if (!cold) read_files(model);
   for (auto _ : state) {
     if (cold) state.counters["still_cached"] = drop_cached(model);
     const double begin = seconds_now();
-    const auto engine = Engine::load(model, load_options("cpu", 1, 512));
+    const auto engine = Engine::load(model, load_options("cpu", threads, 1, 512));
     if (token)
       engine->generate(random_ids(1, engine->info().vocabulary), generate_options(*engine, 1));
     state.SetIterationTime(seconds_now() - begin);
@@ -283,20 +288,22 @@ void add_start(const fs::path& model, bool cold, const Options& options, Suite& 
                      .manual_time = true,
                      .body = std::move(body)});
   };
+  const int threads = options.threads;
   if (cold) add(limit, {}, [=](auto& state) { read_cold(state, model); });
   add("start/" + label + "/ready/" + cache, {},
-      [=](auto& state) { start(state, model, cold, false); });
+      [=](auto& state) { start(state, model, threads, cold, false); });
   const double read = work_of(model).bytes;
   const std::string bound = cold ? limit : read_limit(options.threads);
   add("start/" + label + "/first_token/" + cache, {{bound, read}},
-      [=](auto& state) { start(state, model, cold, true); });
+      [=](auto& state) { start(state, model, threads, cold, true); });
 }
 
 }  // namespace
 
 double first_prompt_seconds(const fs::path& model, const Options& options) {
   const Sizes sizes = sizes_of(options);
-  const auto engine = Engine::load(model, load_options("cpu", 1, context_of(sizes)));
+  const auto engine =
+      Engine::load(model, load_options("cpu", options.threads, 1, context_of(sizes)));
   const std::vector<int32_t> ids = random_ids(sizes.prompt, engine->info().vocabulary);
   return engine->generate(ids, generate_options(*engine, 1)).prompt_seconds;
 }
