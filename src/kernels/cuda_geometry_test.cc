@@ -75,7 +75,7 @@ TEST(CudaGeometry, SharesCoverEveryItemOnce) {
       int next = 0;
       int most = 0;
       for (int block = 0; block < grid; ++block) {
-        const Share share = share_of(items, block, grid);
+        const Span share = span_of(items, block, grid);
         EXPECT_EQ(share.begin, next);
         EXPECT_GE(share.end, share.begin);
         most = std::max(most, share.end - share.begin);
@@ -96,7 +96,7 @@ TEST(CudaGeometry, EveryPieceOfARowGroupHasAPartialOfItsOwn) {
       int before = -1;
       for (int chunk = 0; chunk < chunks; ++chunk) {
         const int warp = warp_of(chunk, chunk_share(chunks));
-        const Share share = warp_range(chunks, warp);
+        const Span share = warp_range(chunks, warp);
         ASSERT_GE(chunk, share.begin);
         ASSERT_LT(chunk, share.end);
         const int partial = warp + chunk / group_chunks;

@@ -1,10 +1,13 @@
 // attention_few.cuh as a kernel of its own: one block on a multiprocessor, whose teams have an item
 // each.
 #include "kernels/cuda/attention_few.cuh"
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/overlap.cuh"
 
 namespace upg::kernels::cuda {
 namespace {
+
+static_assert(kMostAttentionItems * kTileHeads * kPartFloats <= 2 * kMostPartFloats);
 
 template <class Tiles, int kSlots, int kSets>
 __global__ void __launch_bounds__(kAttentionTeams* kTeamThreads, 1)

@@ -120,7 +120,7 @@ __device__ __forceinline__ float sum_at(const float4* from, int lane, int c, int
 }
 
 // By a warp: input `input` of the group's rows is added to what there is and prepared.
-// slices(c): the sum of row 4 * lane + c.
+// sum(c): of row 4 * lane + c.
 template <Kind kKind, class Sum>
 __device__ __forceinline__ void prepare_group(const FewArguments& a, int group, int input,
                                               const Sum& sum) {

@@ -121,9 +121,11 @@ FewAttentionPlan plan_few_attention(std::span<const int32_t> positions, int kv_h
   const int units = static_cast<int>(positions.size()) * kv_heads;
   const int teams = kAttentionTeams * multiprocessors;
   const int longest = cut.longest();
-  const bool divided = units <= kMostAttentionUnits;
+  const int most = std::max(teams, units + units / 4);
+  const bool divided =
+      units <= kMostAttentionUnits && most <= kMostAttentionItems * multiprocessors;
   FewAttentionPlan plan = {};
-  plan.item_tiles = divided ? smallest_items(cut, std::max(teams, units + units / 4)) : longest;
+  plan.item_tiles = divided ? smallest_items(cut, most) : longest;
   plan.items = cut.items(plan.item_tiles);
   plan.small_from = static_cast<int>(positions.size());
   const int parts = attention_parts({0, longest}, plan.item_tiles) + 1;

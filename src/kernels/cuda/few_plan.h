@@ -54,17 +54,6 @@ constexpr int few_piece_bytes(int inputs) {
 // Integers, scales and starts of a block of columns.
 constexpr int few_block_bytes(int inputs) { return inputs * (128 + 8); }
 
-// Part `index` of `parts` of `count` things: [begin, end).
-struct Span {
-  int begin;
-  int end;
-};
-constexpr Span span_of(int count, int index, int parts) {
-  const auto all = static_cast<uint32_t>(count);  // their product fits: millions by hundreds
-  const auto by = static_cast<uint32_t>(parts);
-  return {static_cast<int>(all * static_cast<uint32_t>(index) / by),
-          static_cast<int>(all * static_cast<uint32_t>(index + 1) / by)};
-}
 // Blocks of columns that row tiles of gate and up are of, and how many of the tiles are one's.
 constexpr Span gated_blocks(const Span& tiles) {
   return {tiles.begin / kGatedTiles, (tiles.end + kGatedTiles - 1) / kGatedTiles};
@@ -129,6 +118,8 @@ struct FewAttentionPlan {
   constexpr int tiles_of(int token) const { return token < small_from ? item_tiles : small_tiles; }
 };
 inline constexpr int kMostAttentionUnits = 1024;  // tokens times kv heads that may be divided
+// Items on a multiprocessor whose parts there is room for.
+inline constexpr int kMostAttentionItems = 31;
 // Items as small as lets all of them run at once, one block on a multiprocessor; where there are
 // more sequences than that, long ones are divided.
 FewAttentionPlan plan_few_attention(std::span<const int32_t> positions, int kv_heads, int window,

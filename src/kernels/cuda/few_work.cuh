@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/few.h"
+#include "kernels/cuda/mma_bytes.cuh"
 #include "kernels/cuda/ring.cuh"
 #include "kernels/cuda/row_words.cuh"
 #include "kernels/cuda/wgmma.cuh"
@@ -216,16 +217,6 @@ class FewAsking {
 };
 
 // ---- products of 16 rows by 8 inputs, 32 deep
-
-// Unsigned bytes by signed ones. Register 2 e + c of d is row lane / 4 + 8 e, input lane % 4 * 2 +
-// c.
-__device__ __forceinline__ void mma_bytes(int (&d)[4], const uint32_t (&a)[4], uint32_t b0,
-                                          uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 
 // Four 16-byte vectors of eight inputs of a tile (views.h): the right operands of two steps.
 __device__ __forceinline__ void load_inputs(uint32_t at, uint32_t (&b)[4]) {

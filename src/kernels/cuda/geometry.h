@@ -14,6 +14,18 @@ struct DeviceLimits {
   bool cooperative = false;
 };
 
+// Part `index` of `parts` of `count` things: [begin, end).
+struct Span {
+  int begin;
+  int end;
+};
+constexpr Span span_of(int count, int index, int parts) {
+  const auto all = static_cast<uint32_t>(count);  // their product fits: millions by hundreds
+  const auto by = static_cast<uint32_t>(parts);
+  return {static_cast<int>(all * static_cast<uint32_t>(index) / by),
+          static_cast<int>(all * static_cast<uint32_t>(index + 1) / by)};
+}
+
 // Into how many parts the positions of each token are cut, so that a step of few tokens still
 // occupies the device. units: blocks of one part. longest: positions the longest token sees.
 int attention_splits(int64_t units, int64_t longest, const DeviceLimits& limits) noexcept;

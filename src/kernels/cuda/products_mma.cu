@@ -7,6 +7,7 @@
 // sums of a block begin at what the levels' offset adds too much. Blocks are added up in float in
 // column order by each warp, the warps of a row tile in their order at the end.
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/mma_bytes.cuh"
 #include "kernels/cuda/row_words.cuh"
 
 namespace upg::kernels::cuda {
@@ -19,10 +20,7 @@ constexpr int kTileInputs = 8;
 template <bool kUnsigned>
 __device__ __forceinline__ void mma(int (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   if constexpr (kUnsigned) {
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-        "{%0,%1,%2,%3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    mma_bytes(c, a, b0, b1);
   } else {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
         "{%0,%1,%2,%3};"

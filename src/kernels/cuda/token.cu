@@ -10,8 +10,8 @@ namespace {
 // x for the first phase, from the rows' own threads (token_product.cuh).
 __device__ __forceinline__ void begin_x(const TokenArguments& a) {
   const auto rows = static_cast<int>(a.embedding.cols);
-  const Share share =
-      share_of((rows + 3) / 4, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+  const Span share =
+      span_of((rows + 3) / 4, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
   const int end = min(4 * share.end, rows);
   for (int row = 4 * share.begin + static_cast<int>(threadIdx.x); row < end; row += kComputing) {
     const bool look_up = a.first_phase_is_embedding != 0;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "kernels/cuda/codes.cuh"
+#include "kernels/cuda/mma_bytes.cuh"
 #include "kernels/cuda/token_shared.cuh"
 
 namespace upg::kernels::cuda {
@@ -24,15 +25,6 @@ __device__ __forceinline__ int sums_block(int lane) { return lane % 4 * 2; }
 __device__ __forceinline__ int sums_place(int lane) {
   const int row = lane / 4 % 4 ^ (lane % 2 * 2);
   return 4 * row + lane % 2 + lane / 16 * 2;
-}
-
-// sums += a * b, of unsigned and of signed bytes.
-__device__ __forceinline__ void mma_bytes(int (&sums)[4], const uint32_t (&a)[4], uint32_t b0,
-                                          uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // As Selector, with both halves at the lower end of a word.

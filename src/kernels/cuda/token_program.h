@@ -144,22 +144,10 @@ inline constexpr int kRowFloats = 8;       // of a group: four scales, four floa
 constexpr int row_floats_of(int row_groups) {
   return kPartialFloats * partials_of(row_groups) + 2 * kRowFloats * row_groups;
 }
-// Items that block `index` of `grid` takes: [begin, end).
-struct Share {
-  int begin;
-  int end;
-};
-constexpr Share share_of(int items, int index, int grid) {
-  const auto count = static_cast<uint32_t>(items);  // their product fits: millions by hundreds
-  const auto blocks = static_cast<uint32_t>(grid);
-  return {static_cast<int>(count * static_cast<uint32_t>(index) / blocks),
-          static_cast<int>(count * static_cast<uint32_t>(index + 1) / blocks)};
-}
-
 // Fewer chunks than warps are the first warps': parts of one group lie side by side.
 constexpr int shares_of(int chunks) { return chunks + 1 > kTokenWarps ? chunks + 1 : kTokenWarps; }
-constexpr Share warp_range(int chunks, int warp) {
-  const Share share = share_of(shares_of(chunks), warp, kTokenWarps);
+constexpr Span warp_range(int chunks, int warp) {
+  const Span share = span_of(shares_of(chunks), warp, kTokenWarps);
   return {share.begin < chunks ? share.begin : chunks, share.end < chunks ? share.end : chunks};
 }
 // Whose a chunk is. share: chunk_share() of the block's.

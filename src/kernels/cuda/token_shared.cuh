@@ -111,8 +111,8 @@ __device__ __forceinline__ float* rows_of_phase(const Memory& m, const TokenArgu
 
 // Fills in the block's share.
 __device__ __forceinline__ void find_share(TokenPhase& phase) {
-  const Share share =
-      share_of(phase.items, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+  const Span share =
+      span_of(phase.items, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
   phase.begin = share.begin;
   phase.end = share.end;
   phase.chunks = groups_of(phase) * phase.group_chunks;

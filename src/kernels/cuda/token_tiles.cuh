@@ -16,7 +16,7 @@ struct Range {
 
   __device__ __forceinline__ void begin(const TokenPhase& phase) {
     const int group_chunks = phase.group_chunks;
-    const Share share = warp_range(phase.chunks, warp_index());
+    const Span share = warp_range(phase.chunks, warp_index());
     next = share.begin;
     end = share.end;
     group = static_cast<int>(static_cast<unsigned>(next) / static_cast<unsigned>(group_chunks));
